@@ -1,0 +1,136 @@
+"""Settings from the command line, the frame around every script's `main`, and `frames_extraction`.
+
+From a shell: python utils.py frames_extraction VIDEOS_FOLDER
+"""
+
+import ast
+import difflib
+import errno
+import sys
+from pathlib import Path
+
+from files import InputError
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+
+def settings(config):
+    """The settings of a config module (or namespace) as a dict, in the order in which they stand there."""
+    return {name: value for name, value in vars(config).items()
+            if not name.startswith("_") and isinstance(value, (bool, int, float, str, tuple))}
+
+
+def parse_value(name, text, default):
+    """The value of `--name=text`, of the type that the default has. Raises InputError."""
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = text
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    kinds = [type(entry) for entry in default] if isinstance(default, tuple) else None
+    if type(value) is not type(default) or (kinds and [type(entry) for entry in value] != kinds):
+        raise InputError(f"{name} must be {_article(type(default).__name__)} like {default!r}, got {text!r}")
+    return value
+
+
+def _article(noun):
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def override(config, argv):
+    """Applies `--name=value` arguments to the config, in place. Raises InputError naming all that is wrong."""
+    known, problems = settings(config), []
+    for argument in argv:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equals:
+            problems.append(f"arguments look like --name=value, got {argument!r} (--help lists every setting)")
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists every setting"
+            problems.append(f"there is no setting {name!r}; {hint}")
+        else:
+            try:
+                setattr(config, name, parse_value(name, text, known[name]))
+            except InputError as problem:
+                problems.append(str(problem))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def validate(config):
+    """Checks every setting by itself and against the others, before any file is opened. Raises InputError with all
+    that is wrong, one line each."""
+    cfg = config
+    rules = [
+        (cfg.stereo_layout in ("mono", "top_bottom", "left_right"),
+         f'stereo_layout must be "mono", "top_bottom" or "left_right", got {cfg.stereo_layout!r}'),
+        (all(side >= 4 and side % 2 == 0 for side in cfg.resolution),
+         f"resolution must be (height, width), even and at least 4, got {cfg.resolution}"),
+        (cfg.geometry in ("", "exact", "released", "released_wrap"),
+         f'geometry must be "exact", "released", "released_wrap" or "" (the model\'s own), got {cfg.geometry!r}'),
+        (cfg.sequence_length >= 1, f"sequence_length must be at least 1, got {cfg.sequence_length}"),
+        (0 <= cfg.overlap < max(1, cfg.sequence_length),
+         f"overlap must be at least 0 and less than sequence_length ({cfg.sequence_length}), got {cfg.overlap}"),
+        (cfg.overlay_height >= 2, f"overlay_height must be at least 2, got {cfg.overlay_height}"),
+        (cfg.num_workers >= 0, f"num_workers must be at least 0, got {cfg.num_workers}"),
+    ]
+    wrong = [message for holds, message in rules if not holds]
+    if wrong:
+        raise InputError("\n".join(wrong))
+
+
+def help_text(config, script):
+    """What `--help` prints: the script's docstring, then every setting with its default and comment from config.py."""
+    lines = [(script.__doc__ or "").strip(), "", "Settings (config.py), each overridden by --name=value:"]
+    defaults = ast.parse(source := Path(config.__file__).read_text(encoding="utf-8"))
+    starts = {node.lineno: node.targets[0].id for node in defaults.body if isinstance(node, ast.Assign)}
+    for number, line in enumerate(source.splitlines(), start=1):
+        if number in starts:
+            default = ast.get_source_segment(source, next(n for n in defaults.body if n.lineno == number).value)
+            comment = line.partition("  # ")[2].strip()
+            lines.append(f"  --{starts[number]}={default}".ljust(44) + f" {comment}")
+        elif line.startswith("# "):
+            lines += ["", f"{line[2:]}:"]
+    return "\n".join(lines)
+
+
+def configure(config, argv):
+    """Override, then validate, with every problem of both in one InputError. The first line of every script's main;
+    `--help` prints the settings and exits."""
+    if "--help" in argv or "-h" in argv:
+        print(help_text(config, sys.modules["__main__"]))
+        sys.exit(0)
+    problems = []
+    for check in (lambda: override(config, argv), lambda: validate(config)):
+        try:
+            check()
+        except InputError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def run(main):
+    """Runs a script's `main(argv)` and exits with what it returns (None: 0). What a user can put right is one line on
+    stderr and exit code 1, without a traceback; an interruption is exit code 130."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except InputError as problem:
+        lines = str(problem).splitlines()
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        place = f": {problem.filename}" if problem.filename else ""
+        remedy = {errno.ENOSPC: "; free some space and run the same command again, what is finished is kept",
+                  errno.EACCES: "; choose another folder or change its permissions",
+                  errno.EROFS: "; choose another folder"}.get(problem.errno, "")
+        lines = [f"{problem.strerror}{place}{remedy}"]
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(1)
