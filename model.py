@@ -1,0 +1,138 @@
+"""SST-Sal (paper, section 3): a spherical ConvLSTM encoder, spherical max-pooling, a spherical ConvLSTM decoder.
+
+B batch, T frames, C channels, H height, W width. Input channels: 0-2 the frame (BGR), 3-5 its optical flow (BGR), both
+in [0, 1]. Output: o * tanh(c) of the decoder's cell, in (-1, 1), to be scaled by whoever shows it.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from files import InputError, replacing
+from published import read_published
+from spherical_conv import SphereConv2d, SphereMaxPool2d, pixel_to_sphere
+
+FORMAT = 1  # of our checkpoints
+
+
+class SphericalConvLSTMCell(nn.Module):
+    """A convolutional LSTM on the sphere (paper, section 3.2): one convolution of input and hidden state for all gates.
+
+    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state.
+    """
+
+    def __init__(self, input_dim, hidden_dim, geometry):
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.conv = SphereConv2d(input_dim + hidden_dim, 4 * hidden_dim, stride=1, bias=True, geometry=geometry)
+
+    def forward(self, x, state):
+        B, C, H, W = x.shape
+        hidden, cell = state or (x.new_zeros(B, self.hidden_dim, H, W),) * 2
+        gates = self.conv(torch.cat([x, hidden], dim=1))  # (B, 4 * hidden_dim, H, W)
+        i, f, o, g = gates.split(self.hidden_dim, dim=1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+class SST_Sal(nn.Module):
+    """Saliency of 360° video.
+
+    input_dim: channels of the caller's frames, 3 or, with optical flow, 6. geometry: see spherical_conv. latitude: the
+    encoder also sees sin and cos of every pixel's latitude; without it the geometry `exact` cannot tell the horizon
+    from the poles. Height any, width a multiple of 4.
+    """
+
+    def __init__(self, input_dim, hidden_dim, geometry, latitude=False):
+        super().__init__()
+        self.input_dim, self.hidden_dim, self.geometry, self.latitude = input_dim, hidden_dim, geometry, latitude
+        encoder = SphericalConvLSTMCell(input_dim + 2 * latitude, hidden_dim, geometry)
+        self.encoder = nn.ModuleDict({"lstm": encoder})
+        self.pool = SphereMaxPool2d(stride=2, geometry=geometry)
+        self.decoder = nn.ModuleDict({"lstm": SphericalConvLSTMCell(hidden_dim, 1, geometry)})
+
+    def forward(self, frames):
+        """(B, T, C, H, W) -> (B, T, 1, H, W), from an empty state."""
+        B, T, C, H, W = frames.shape
+        state, maps = None, []
+        for t in range(T):
+            saliency, state = self.step(frames[:, t], state)
+            maps.append(saliency)
+        return torch.stack(maps, dim=1)
+
+    def step(self, frame, state):
+        """One frame (B, C, H, W) and the state so far, None at first -> map (B, 1, H, W) and the next state."""
+        B, C, H, W = frame.shape
+        if self.input_dim != C:
+            raise ValueError(f"the model takes {self.input_dim} channels, got {C}")
+        if W % 4:
+            raise ValueError(f"the width must be a multiple of 4 (it is halved once), got {W}")
+        encoder_state, decoder_state = state or (None, None)
+        if self.latitude:
+            frame = torch.cat([frame, latitude_channels(frame)], dim=1)  # (B, C + 2, H, W)
+        encoder_state = self.encoder["lstm"](frame, encoder_state)
+        decoder_state = self.decoder["lstm"](self.pool(encoder_state[0]), decoder_state)
+        saliency = F.interpolate(decoder_state[0], size=(H, W), mode="nearest")
+        return saliency, (encoder_state, decoder_state)
+
+
+def latitude_channels(frame):
+    """sin and cos of the latitude of every pixel of frames (B, C, H, W): (B, 2, H, W)."""
+    B, _, H, W = frame.shape
+    lat = pixel_to_sphere(torch.arange(H, device=frame.device, dtype=frame.dtype), 0, H, W)[0]
+    return torch.stack([lat.sin(), lat.cos()])[None, :, :, None].expand(B, 2, H, W)
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def save_model(model, path, config):
+    """Writes a checkpoint of plain types only, atomically. config: the settings it was trained with, a dict."""
+    checkpoint = {"format": FORMAT, "input_dim": model.input_dim, "hidden_dim": model.hidden_dim,
+                  "geometry": model.geometry, "latitude": model.latitude, "config": config,
+                  "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()}}
+    with replacing(path) as partial:
+        torch.save(checkpoint, partial)
+
+
+def load_model(path, device, geometry=""):
+    """The `SST_Sal` in a file, in eval mode: one of our checkpoints, or one of the authors' two published files.
+
+    Sizes come from the file. geometry: overrides the file's own; the authors' files have none and default to
+    `released`. Nothing in the file is executed. Raises InputError naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"the model {path} does not exist")
+    checkpoint = read_checkpoint(path)
+    try:
+        weights = {name: checkpoint["state_dict"][name] for name in STATE_DICT}
+        sizes = [checkpoint["input_dim"], checkpoint["hidden_dim"]]
+        model = SST_Sal(*sizes, geometry or checkpoint["geometry"], checkpoint["latitude"])
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        reason = f"{problem} is missing" if isinstance(problem, KeyError) else str(problem).replace("\n", " ")
+        raise InputError(f"{path} does not hold an SST-Sal model: {reason}") from None
+    return model.to(device).eval()
+
+
+STATE_DICT = [f"{part}.lstm.conv.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")]
+
+
+def read_checkpoint(path):
+    """What `save_model` wrote, or the same dict made from one of the authors' files. Raises InputError."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # not plain types: the authors', or damaged in one of a dozen ways, which the reader below names
+        return read_published(path)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"{path} is not an SST-Sal checkpoint (save_model writes those)")
+    if checkpoint.get("format") != FORMAT:
+        raise InputError(f"{path} has checkpoint format {checkpoint.get('format')}; this version reads {FORMAT}")
+    return checkpoint
