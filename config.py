@@ -20,6 +20,54 @@ overlay = True                  # write results_dir/ID.mp4, the saliency over th
 overlay_height = 720            # rows of the overlay video at most
 overwrite = False               # True: predict again what results_dir already holds
 
+# Optical flow
+compute_flow = True             # of_available: make flow images that are missing; False: stop at the first that is
+flow_method = ""                # "dis", "raft_large" or "raft_small"; "" = raft_large on a GPU once downloaded, or dis
+flow_weights = ""               # RAFT's .pth file, torchvision's or the authors'; "" = torchvision's, downloaded
+flow_resolution = 1024          # rows at most of the frames that flow is computed on, and of the flow images
+flow_save_raw = False           # also keep the flow itself, as ID_FRAME.npz: flow, float16, (height, width, 2), pixels
+
+# Data set
+frames_dir = "data/frames"      # frames to train on and to compare, as frames_dir/VIDEO/VIDEO_FRAME.png
+gt_dir = "data/saliency_maps"   # ground-truth maps, as gt_dir/VIDEO/FRAME.png
+videos_train_file = "data/train_split_VRET.txt"  # videos to train on: names on one line, separated by commas
+videos_test_file = "data/test_split_VRET.txt"    # videos to evaluate on, likewise
+
+# Ground truth from gaze
+gaze_dir = "data/gaze"          # recordings: USER/VIDEO.txt below it (VR-EyeTracking), or tables *.csv
+fixations_dir = ""              # fixations, as fixations_dir/VIDEO.csv; "" = fixations beside gt_dir
+gaze_sigma = 5.0                # standard deviation of the Gaussian that each fixation spreads to, degrees
+
+# Training
+validation_split = 0.2          # share of videos_train_file, from its beginning, that chooses best.pt; 0 = none
+cache_dir = "cache"             # frames, flow and maps, decoded and resized once: about 0.5 MB a frame at 240 x 320
+skip_frames = 20                # frames left out at the beginning of each video, where observers still look ahead
+random_yaw = True               # augmentation: turns each clip about the vertical axis
+random_mirror = False           # augmentation: swaps east and west in half of the clips, motion and its colours too
+hidden_dim = 36                 # channels of the encoder's state
+latitude = True                 # the encoder also sees the latitude of every pixel
+init_from = ""                  # model file whose weights a new run starts from; "" = random weights
+loss = "published"              # "published", or "proper": about 4000 times as large, so lower the lr or use "adam"
+optimizer = "sgd"               # "sgd", "adam" or "adamw"
+lr = 0.8                        # learning rate; the gradient is of the sum over the batch's frames
+lr_schedule = "constant"        # "constant", or "cosine": half a wave from lr down to 0 over all epochs
+weight_decay = 0.0              # of the optimizer
+clip_grad = 0.0                 # longest gradient, as a norm over all weights; 0 = any
+precision = "float32"           # "float32", or on an NVIDIA GPU "bf16" for the convolutions
+batch_size = 1                  # clips a step, of each process
+epochs = 240                    # passes over the training windows
+seed = 0                        # of weights, order and augmentation
+model_name = "SST-Sal"          # of the run's folder, with the date, and of models_dir/MODEL_NAME.pth
+models_dir = "models"           # where the best model goes when training has ended
+runs_data_dir = "runs"          # one folder a run: settings, log, curves, TensorBoard, pictures
+ckp_dir = ""                    # last.pt and best.pt go to ckp_dir/RUN; "" = into the run's folder
+picture_interval = 10           # epochs between pictures of predicted maps beside their targets; 0 = none
+resume = ""                     # last.pt of a run to continue, with its settings but for those on the command line
+
+# Evaluation
+evaluation_dir = "evaluation"   # evaluate.py's tables and figures
+equator_sigma = 25.0            # of the equator prior, a Gaussian of latitude that others are compared with, degrees
+
 # Machine
 device = ""                     # "cpu", "cuda", "cuda:1", "mps"; "" = a GPU where there is one
 num_workers = 2                 # processes that read frames while the model runs; 0 = read in the main process

@@ -20,11 +20,12 @@ class InputError(Exception):
 def replacing(path):
     """Yields a path beside `path` to write to; renames it to `path` on success, removes it on failure.
 
-    The temporary name keeps the suffix (encoders choose the format by it) and carries the process id, so that
-    several processes may make the same file: the last one wins, whole.
+    The temporary name carries the process id, so that several processes may make the same file (the last one wins,
+    whole), and ends in .partial, so that nobody takes it for a finished one: a writer that chooses its format by the
+    name's end has to be told the format.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
@@ -79,6 +80,30 @@ def list_images(folder):
     return sorted(images, key=lambda path: (frame_number(path) or 0, path.name))
 
 
+def number_images(folder):
+    """{frame number: path} of a folder's images, in order of the number; empty where there is no such folder."""
+    return {frame_number(path): path for path in list_images(folder)} if Path(folder).is_dir() else {}
+
+
 def list_folders(folder):
     """The folders inside `folder`, sorted by name, hidden ones left out."""
     return sorted(path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def read_split(path):
+    """The video names of a split file, in order: one line of names separated by commas. Spaces, blank lines and names
+    over several lines are fine. Raises InputError naming the file when it is missing, empty or lists a video twice."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; it lists video names on one line, separated by commas") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; it lists video names on one line, separated by commas") from None
+    names = [name.strip() for name in text.replace("\n", ",").split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{path} lists no videos; write their names on one line, separated by commas")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} lists {', '.join(twice)} more than once")
+    return names

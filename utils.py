@@ -6,7 +6,9 @@ From a shell: python utils.py frames_extraction VIDEOS_FOLDER
 import ast
 import difflib
 import errno
+import os
 import sys
+from collections import deque
 from pathlib import Path
 
 from files import InputError
@@ -75,7 +77,30 @@ def validate(config):
         (0 <= cfg.overlap < max(1, cfg.sequence_length),
          f"overlap must be at least 0 and less than sequence_length ({cfg.sequence_length}), got {cfg.overlap}"),
         (cfg.overlay_height >= 2, f"overlay_height must be at least 2, got {cfg.overlay_height}"),
+        (cfg.flow_method in ("", "dis", "raft_large", "raft_small"),
+         f'flow_method must be "dis", "raft_large", "raft_small" or "" (automatic), got {cfg.flow_method!r}'),
+        (not cfg.flow_weights or cfg.flow_method in ("raft_large", "raft_small"),
+         'flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the network that they belong to'),
+        (cfg.flow_resolution >= 16, f"flow_resolution must be at least 16, got {cfg.flow_resolution}"),
         (cfg.num_workers >= 0, f"num_workers must be at least 0, got {cfg.num_workers}"),
+        (0 <= cfg.validation_split < 1, f"validation_split must lie in [0, 1), got {cfg.validation_split}"),
+        (cfg.skip_frames >= 0, f"skip_frames must be at least 0, got {cfg.skip_frames}"),
+        (cfg.hidden_dim >= 1, f"hidden_dim must be at least 1, got {cfg.hidden_dim}"),
+        (cfg.loss in ("published", "proper"), f'loss must be "published" or "proper", got {cfg.loss!r}'),
+        (cfg.optimizer in ("sgd", "adam", "adamw"),
+         f'optimizer must be "sgd", "adam" or "adamw", got {cfg.optimizer!r}'),
+        (cfg.lr > 0, f"lr must be above 0, got {cfg.lr}"),
+        (cfg.lr_schedule in ("constant", "cosine"),
+         f'lr_schedule must be "constant" or "cosine", got {cfg.lr_schedule!r}'),
+        (cfg.weight_decay >= 0, f"weight_decay must be at least 0, got {cfg.weight_decay}"),
+        (cfg.clip_grad >= 0, f"clip_grad must be at least 0, got {cfg.clip_grad}"),
+        (cfg.precision in ("float32", "bf16"), f'precision must be "float32" or "bf16", got {cfg.precision!r}'),
+        (cfg.batch_size >= 1, f"batch_size must be at least 1, got {cfg.batch_size}"),
+        (cfg.epochs >= 1, f"epochs must be at least 1, got {cfg.epochs}"),
+        (cfg.seed >= 0, f"seed must be at least 0, got {cfg.seed}"),
+        (cfg.picture_interval >= 0, f"picture_interval must be at least 0, got {cfg.picture_interval}"),
+        (0 < cfg.gaze_sigma <= 90, f"gaze_sigma must lie in (0, 90], degrees, got {cfg.gaze_sigma}"),
+        (cfg.equator_sigma > 0, f"equator_sigma must be above 0, degrees, got {cfg.equator_sigma}"),
     ]
     wrong = [message for holds, message in rules if not holds]
     if wrong:
@@ -113,11 +138,11 @@ def configure(config, argv):
         raise InputError("\n".join(problems))
 
 
-def run(main):
-    """Runs a script's `main(argv)` and exits with what it returns (None: 0). What a user can put right is one line on
-    stderr and exit code 1, without a traceback; an interruption is exit code 130."""
+def exit_code(action):
+    """Calls `action()` and returns what it returns (None: 0) as an exit code. What a user can put right is one line on
+    stderr and exit code 1, without a traceback; an interruption is 130."""
     try:
-        sys.exit(main(sys.argv[1:]))
+        return action() or 0
     except InputError as problem:
         lines = str(problem).splitlines()
     except OSError as problem:
@@ -130,7 +155,58 @@ def run(main):
         lines = [f"{problem.strerror}{place}{remedy}"]
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+        return 130
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
-    sys.exit(1)
+    return 1
+
+
+def run(main):
+    """Runs a script's `main(argv)` and ends the process with its `exit_code`."""
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))
+
+
+def in_order(pool, function, items):
+    """Yields function(item) for each item, in order, with a bounded number of them under way in the pool."""
+    pending = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > 2 * os.cpu_count():
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+# -------------------------------------------------------------------------------------------------- frames_extraction
+
+
+def frames_extraction(path_to_videos, stereo_layout="mono"):
+    """Extracts 8 frames a second of every video in a folder to path_to_videos/frames/ID/ID_FRAME.png, and says in
+    frames/videos.csv which id is which video. stereo_layout: "mono", "top_bottom" or "left_right".
+
+    Made for the shell: videos that cannot be read are named on stderr, and the process ends with exit code 1 after
+    the last video. `extraction.extract_frames` returns them instead.
+    """
+    from extraction import extract_frames  # it needs OpenCV and PyAV, which a mere --help does not
+
+    def extract():
+        problems = extract_frames(path_to_videos, stereo_layout)
+        if problems:
+            raise InputError("\n".join(problems))
+
+    code = exit_code(extract)
+    if code:
+        sys.exit(code)
+
+
+def main(argv):
+    import config
+
+    if argv[:1] != ["frames_extraction"] or not argv[1:] or argv[1].startswith("-"):
+        raise InputError("usage: python utils.py frames_extraction VIDEOS_FOLDER [--stereo_layout=top_bottom]")
+    configure(config, argv[2:])
+    frames_extraction(argv[1], config.stereo_layout)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,141 @@
+"""Videos: decoded with OpenCV, as the frames that the published weights were trained on; encoded with PyAV, whose
+wheels carry an H.264 encoder (OpenCV's do not); and the overlay of a saliency map on its frame."""
+
+import math
+import os
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what FFmpeg complains of, we say in one line
+
+import av
+import cv2
+import numpy as np
+
+from files import InputError, replacing
+
+SAMPLES_PER_SECOND = 8  # as published
+STEREO_LAYOUTS = ("mono", "top_bottom", "left_right")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv",
+                  ".flv", ".ogv", ".3gp")
+
+av.logging.set_level(None)
+
+
+class VideoInfo(NamedTuple):
+    """What a video's header says, as far as it can be believed."""
+
+    fps: float
+    frames: int  # 0: unknown
+    step: int  # every step-th frame is a sample
+
+
+def list_videos(folder):
+    """The videos of a folder, sorted by name, hidden files left out."""
+    return sorted(path for path in Path(folder).iterdir()
+                  if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."))
+
+
+def open_video(path):
+    """A `cv2.VideoCapture` that stands before the first frame, rotated as the file says. Raises InputError."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise InputError(f"{path} is not a video that can be read, or was cut short")
+    return capture
+
+
+def probe(path):
+    """The `VideoInfo` of a video. A variable frame rate counts by its average. Raises InputError."""
+    capture = open_video(path)
+    fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    if not 0 < fps <= 500:  # unknown, or the clock's ticks taken for frames: what do the time stamps say?
+        fps = measured_fps(path) or 30.0
+    return VideoInfo(fps, int(frames) if 0 < frames < 1e9 else 0, max(1, round(fps / SAMPLES_PER_SECOND)))
+
+
+def measured_fps(path):
+    """Frames a second by the packets' time stamps, or None where they do not tell."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        if len(times) < 2 or times[-1] == times[0]:
+            return None
+        fps = float((len(times) - 1) / ((times[-1] - times[0]) * stream.time_base))
+    return fps if math.isfinite(fps) and fps <= 500 else None
+
+
+def left_eye(frame, stereo_layout):
+    """The view of the left eye: the upper or the left half of a stereo frame, by custom."""
+    if stereo_layout == "top_bottom":
+        return frame[:frame.shape[0] // 2]
+    if stereo_layout == "left_right":
+        return frame[:, :frame.shape[1] // 2]
+    return frame
+
+
+def sample_frames(path, step, stereo_layout):
+    """Yields (index, frame) for every frame of a video: the left eye's view, BGR uint8, of every step-th one, None for
+    those between, which are decoded but not converted. Raises InputError where there is no frame at all."""
+    capture = open_video(path)
+    index = 0
+    try:
+        while capture.grab():
+            frame = None
+            if index % step == 0:
+                decoded, frame = capture.retrieve()
+                if not decoded:
+                    break
+                frame = left_eye(frame, stereo_layout)
+            yield index, frame
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise InputError(f"{path} has no frame that can be decoded")
+
+
+def write_video(path, frames, fps):
+    """Encodes frames (H, W, 3), BGR uint8 of one even size, as H.264 yuv420p in an mp4 that starts playing while it
+    loads: it plays in every browser. Atomic."""
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
+    assert height % 2 == 0 and width % 2 == 0, f"yuv420p needs an even size, got {height} x {width}"
+    options = {"movflags": "faststart"}
+    with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "21", "preset": "veryfast"}
+        for frame in chain([first], frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode())
+
+
+# ------------------------------------------------------------------------------------------------------------- overlay
+
+
+def even_size(height, width, max_height):
+    """The size of an overlay: the frame's, at most max_height rows, both sides even."""
+    scale = min(1.0, max_height / height)
+    return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
+
+
+def overlay(frame, saliency, size):
+    """The frame (BGR) with its saliency map (uint8) glowing over it, as BGR of (height, width) `size`.
+
+    Where nobody looks the frame stays as it is, a little darker; the eye should find the peak, not a wash of blue.
+    """
+    height, width = size
+    frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    saliency = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_CUBIC)
+    glow = cv2.applyColorMap(saliency, cv2.COLORMAP_INFERNO)
+    opacity = OPACITY[saliency][..., None]
+    return (frame * (1 - opacity) + glow * opacity).astype(np.uint8)
+
+
+OPACITY = (0.25 + 0.5 * np.linspace(0, 1, 256) ** 0.75).astype(np.float32)
