@@ -8,7 +8,7 @@ videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads; thei
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
 of_available = False            # use optical flow: a model with 6 input channels instead of 3
 optical_flow_dir = ""           # flow images, named as the frames; "" = optical_flow beside the frames folder
-resolution = (240, 320)         # (height, width) that frames are resized to, pixels; both even
+resolution = (240, 320)         # (height, width) that frames are resized to, pixels; width a multiple of 4
 
 # Prediction
 inference_model = "models/SST_Sal_wo_OF.pth"  # our checkpoint, or one of the authors' two published files

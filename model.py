@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from files import InputError, replacing
+from fused import lstm_step
 from published import read_published
-from spherical_conv import SphereConv2d, SphereMaxPool2d, pixel_to_sphere
+from spherical_conv import SphereConv2d, SphereMaxPool2d, channels_first, pixel_to_sphere, pixels_first
 
 FORMAT = 1  # of our checkpoints
 
@@ -31,11 +32,12 @@ class SphericalConvLSTMCell(nn.Module):
 
     def forward(self, x, state):
         B, C, H, W = x.shape
-        hidden, cell = state or (x.new_zeros(B, self.hidden_dim, H, W),) * 2
-        gates = self.conv(torch.cat([x, hidden], dim=1))  # (B, 4 * hidden_dim, H, W)
-        i, f, o, g = gates.split(self.hidden_dim, dim=1)
-        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+        if C + self.hidden_dim != self.conv.in_channels:
+            raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
+        hidden, cell = map(pixels_first, state) if state else (x.new_zeros(B, H * W, self.hidden_dim),) * 2
+        key = H, W, 1, self.conv.geometry, x.device, x.dtype
+        state = lstm_step(x, hidden, cell, self.conv.kernel(), self.conv.bias, key)  # (B, H * W, hidden_dim) each
+        return tuple(channels_first(values, H, W) for values in state)
 
 
 class SST_Sal(nn.Module):
@@ -43,7 +45,7 @@ class SST_Sal(nn.Module):
 
     input_dim: channels of the caller's frames, 3 or, with optical flow, 6. geometry: see spherical_conv. latitude: the
     encoder also sees sin and cos of every pixel's latitude; without it the geometry `exact` cannot tell the horizon
-    from the poles. Height any, width a multiple of 4.
+    from the poles. Height any, width a multiple of 4, at least 8.
     """
 
     def __init__(self, input_dim, hidden_dim, geometry, latitude=False):
@@ -59,24 +61,28 @@ class SST_Sal(nn.Module):
         B, T, C, H, W = frames.shape
         state, maps = None, []
         for t in range(T):
-            saliency, state = self.step(frames[:, t], state)
-            maps.append(saliency)
-        return torch.stack(maps, dim=1)
+            state = self.next_state(frames[:, t], state)
+            maps.append(state[1][0])  # (B, 1, ceil(H / 2), W / 2)
+        return F.interpolate(torch.cat(maps), size=(H, W), mode="nearest").unflatten(0, (T, B)).transpose(0, 1)
 
     def step(self, frame, state):
         """One frame (B, C, H, W) and the state so far, None at first -> map (B, 1, H, W) and the next state."""
+        state = self.next_state(frame, state)
+        return F.interpolate(state[1][0], size=frame.shape[2:], mode="nearest"), state
+
+    def next_state(self, frame, state):
+        """The encoder's and the decoder's state, hidden and cell each, after one more frame (B, C, H, W)."""
         B, C, H, W = frame.shape
         if self.input_dim != C:
             raise ValueError(f"the model takes {self.input_dim} channels, got {C}")
-        if W % 4:
-            raise ValueError(f"the width must be a multiple of 4 (it is halved once), got {W}")
+        if W % 4 or W < 8:
+            raise ValueError(f"the width must be a multiple of 4 and at least 8 (it is halved once), got {W}")
         encoder_state, decoder_state = state or (None, None)
         if self.latitude:
             frame = torch.cat([frame, latitude_channels(frame)], dim=1)  # (B, C + 2, H, W)
         encoder_state = self.encoder["lstm"](frame, encoder_state)
         decoder_state = self.decoder["lstm"](self.pool(encoder_state[0]), decoder_state)
-        saliency = F.interpolate(decoder_state[0], size=(H, W), mode="nearest")
-        return saliency, (encoder_state, decoder_state)
+        return encoder_state, decoder_state
 
 
 def latitude_channels(frame):
@@ -107,6 +113,8 @@ def load_model(path, device, geometry=""):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"the model {path} does not exist")
+    with path.open("rb"):  # a file that may not be read is no damaged one
+        pass
     checkpoint = read_checkpoint(path)
     try:
         weights = {name: checkpoint["state_dict"][name] for name in STATE_DICT}
@@ -127,8 +135,6 @@ def read_checkpoint(path):
     try:
         with warnings.catch_warnings(action="ignore"):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception:  # not plain types: the authors', or damaged in one of a dozen ways, which the reader below names
         return read_published(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:

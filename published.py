@@ -71,8 +71,6 @@ def read_published(path):
         gates, channels = weights["encoder.lstm.conv.weight"].shape[:2]
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from None
-    except OSError:
-        raise
     except Exception:  # whatever a damaged pickle or zip file may raise
         raise InputError(f"{path} is not an SST-Sal model, or was cut short") from None
     return {"state_dict": weights, "input_dim": channels - gates // 4, "hidden_dim": gates // 4,

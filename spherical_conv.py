@@ -24,8 +24,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from threads import for_each
+
 GEOMETRIES = ("exact", "released", "released_wrap")
-TILE_PIXELS = 2560  # output pixels sampled at a time on a CPU: with 42 channels, 3.9 MB of samples
+TILE_PIXELS = 2560  # handled at a time on a CPU: with 42 channels, 3.9 MB of samples
 
 # ------------------------------------------------------------------------------------------------------------ geometry
 
@@ -66,7 +68,11 @@ def tangent_taps(lat, dlat, dlon, quadrants):
     rho[1, 1] = 1.0  # the centre, where x = y = nu = 0: anything but 0 / 0
     sin_lat = np.cos(nu) * np.sin(lat) + y * np.sin(nu) * np.cos(lat) / rho
     up, right = rho * np.cos(lat) * np.cos(nu) - y * np.sin(lat) * np.sin(nu), x * np.sin(nu)
-    lon = np.arctan2(right, up) if quadrants else np.arctan(right / up)
+    if quadrants:
+        up = np.where(np.abs(up) < 1e-12, 0.0, up)  # a tap on the pole itself has any longitude: take its centre's
+        lon = np.arctan2(right, up)
+    else:
+        lon = np.arctan(right / up)
     tap_lat, tap_lon = np.arcsin(np.clip(sin_lat, -1.0, 1.0)), np.broadcast_to(lon, sin_lat.shape).copy()
     tap_lat[:, 1, 1], tap_lon[:, 1, 1] = lat[:, 0, 0], 0.0
     return tap_lat, tap_lon
@@ -171,36 +177,49 @@ def output_row(i, height, width, stride, geometry):
     return (row[used] * width + col).reshape(-1), np.tile(used.sum(axis=1), width // stride), weight.reshape(-1)
 
 
-class Sampling(NamedTuple):
-    """The sampling of one size, stride and geometry on one device in one dtype."""
+class Tile(NamedTuple):
+    """Rows `start` to `stop` - 1 of a large sparse matrix, or as many rows for each of these pixels."""
 
-    height: int  # of the output
-    width: int
-    tiles: list  # of (first output pixel, last + 1, SparseRows of their 9 samples each)
+    start: int
+    stop: int
+    rows: SparseRows
 
 
-@lru_cache(maxsize=16)
-def sampling(height, width, stride, geometry, device, dtype):
-    """The `Sampling` of images height x width. Cached: modules and frames of one size share it."""
-    height_out, width_out = -(-height // stride), width // stride
-    rows_a_tile = max(1, TILE_PIXELS // width_out) if device.type == "cpu" else height_out
+def tiles_of(row, column, weight, rows_a_pixel, pixels, width, device, dtype):
+    """A sparse matrix, given by its entries, as `Tile`s of whole image rows; on a GPU one tile."""
+    if (np.diff(row) < 0).any():
+        order = np.argsort(row, kind="stable")
+        row, column, weight = row[order], column[order], weight[order]
+    counts = np.bincount(row, minlength=pixels * rows_a_pixel)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    step = max(1, TILE_PIXELS // width) * width if device.type == "cpu" else pixels
     tiles = []
-    for top in range(0, height_out, rows_a_tile):
-        bottom = min(top + rows_a_tile, height_out)
-        parts = [output_row(i, height, width, stride, geometry) for i in range(top, bottom)]
-        table = sparse_rows(*(np.concatenate(part) for part in zip(*parts)), device, dtype)
-        tiles.append((top * width_out, bottom * width_out, table))
-    return Sampling(height_out, width_out, tiles)
+    for start in range(0, pixels, step):
+        stop = min(start + step, pixels)
+        rows = slice(start * rows_a_pixel, stop * rows_a_pixel)
+        used = slice(ends[rows.start], ends[rows.stop])
+        tiles.append(Tile(start, stop, sparse_rows(column[used], counts[rows], weight[used], device, dtype)))
+    return tiles
 
 
-@lru_cache(maxsize=16)
-def sampling_adjoint(height, width, stride, geometry, device, dtype):
-    """`SparseRows` of the transpose: the source's pixels from all samples of the output. Only training needs it."""
-    parts = [output_row(i, height, width, stride, geometry) for i in range(-(-height // stride))]
-    index, counts, weight = (np.concatenate(part) for part in zip(*parts))
-    order = np.argsort(index, kind="stable")
-    sample = np.repeat(np.arange(len(counts)), counts)[order]
-    return sparse_rows(sample, np.bincount(index, minlength=height * width), weight[order], device, dtype)
+@lru_cache(maxsize=32)
+def sampling(height, width, stride, geometry, device, dtype, summed=False, transposed=False):
+    """The sparse matrix that samples images height x width, as `Tile`s. Cached: modules and frames of a size share it.
+
+    Nine rows for each output pixel, one a tap, and a column for each pixel of the source. summed: one row for each
+    output pixel and nine columns for each pixel of the source, one a tap, whose samples are added up.
+    """
+    height_out, width_out = -(-height // stride), width // stride
+    parts = [output_row(i, height, width, stride, geometry) for i in range(height_out)]
+    pixel, counts, weight = (np.concatenate(part) for part in zip(*parts))
+    sample = np.repeat(np.arange(len(counts)), counts)
+    out, source = (height_out * width_out, width_out), (height * width, width)
+    if summed:
+        sample, pixel = sample // 9, 9 * pixel + sample % 9
+    per_out, per_source = (1, 9) if summed else (9, 1)
+    if transposed:
+        return tiles_of(pixel, sample, weight, per_source, *source, device, dtype)
+    return tiles_of(sample, pixel, weight, per_out, *out, device, dtype)
 
 
 def pixels_first(x):
@@ -213,24 +232,74 @@ def channels_first(x, height, width):
     return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
-class _Sample(torch.autograd.Function):
-    """(B, pixels, C) -> (B, output pixels, 9, C)"""
+def for_each_tile(work, images, tiles, device):
+    """Calls work(b, start, stop, rows) for every tile of every image b."""
+    for_each(lambda piece: work(piece[0], *piece[1]), [(b, tile) for b in range(images) for tile in tiles], device)
 
-    @staticmethod
-    def forward(ctx, x, key):
-        ctx.key = key
-        table = sampling(*key)
-        samples = x.new_empty(x.shape[0], table.height * table.width, 9, x.shape[2])
-        for image, out in zip(x, samples):
-            for start, stop, rows in table.tiles:
-                out[start:stop] = (rows @ image).unflatten(0, (-1, 9))
-        return samples
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        adjoint = sampling_adjoint(*ctx.key)
-        return torch.stack([adjoint @ image.flatten(0, 1) for image in grad.contiguous()]), None
+def sample_backward(grad_samples, pixels, key):
+    """The gradient of the image (B, pixels, C) from that of its samples (B, 9 * output pixels, C)."""
+    grad_x = grad_samples.new_empty(len(grad_samples), pixels, grad_samples.shape[2])
+
+    def gather(b, start, stop, rows):
+        grad_x[b, start:stop] = rows @ grad_samples[b]
+
+    for_each_tile(gather, len(grad_x), sampling(*key, transposed=True), grad_x.device)
+    return grad_x
+
+
+def convolve(x, kernel, bias, key, finish, out=None):
+    """Calls finish(b, start, stop, products) for each tile of output pixels, products: (stop - start, O).
+
+    x: (B, pixels, C), kernel: (9 * C, O), bias: (O,). The products live as long as the call of `finish`, or in
+    out: (B, output pixels, O).
+    """
+    B, P, C = x.shape
+    O = len(bias)
+
+    def sample_first(b, start, stop, rows):
+        samples = (rows @ x[b]).view(stop - start, -1)  # (pixels of the tile, 9 * C)
+        finish(b, start, stop, torch.addmm(bias, samples, kernel, out=None if out is None else out[b, start:stop]))
+
+    def sample_products(b, start, stop, rows):
+        finish(b, start, stop, torch.add(bias, rows @ products[b], out=None if out is None else out[b, start:stop]))
+
+    if C <= O:
+        for_each_tile(sample_first, B, sampling(*key), x.device)
+    else:
+        products = (x @ taps_last(kernel, C)).view(B, -1, O)  # of every pixel with every tap
+        for_each_tile(sample_products, B, sampling(*key, summed=True), x.device)
+
+
+def taps_last(kernel, channels):
+    """The kernel (9 * C, O) as it multiplies pixels, (C, 9 * O)."""
+    return kernel.unflatten(0, (9, channels)).transpose(0, 1).flatten(1)
+
+
+def convolve_backward(x, kernel, key, gradient, first_channel):
+    """Gradients of x's channels from `first_channel` on (None where there are none), the kernel and the bias.
+
+    gradient(b, start, stop): that of a tile's products, (stop - start, O). Called once for each tile.
+    """
+    B, P, C = x.shape
+    tiles = [(b, *tile) for b in range(B) for tile in sampling(*key)]
+    grad_kernels = x.new_empty(len(tiles), *kernel.shape)  # summed afterwards, so that the sum does not depend on
+    grad_biases = x.new_empty(len(tiles), kernel.shape[1])  # which thread was first
+    kernel_x = kernel.unflatten(0, (9, C))[:, first_channel:].flatten(0, 1)
+    grad_samples = x.new_empty(B, tiles[-1][2], len(kernel_x))
+
+    def work(n):
+        b, start, stop, rows = tiles[n]
+        grad = gradient(b, start, stop)
+        torch.sum(grad, dim=0, out=grad_biases[n])
+        torch.mm((rows @ x[b]).view(stop - start, -1).t(), grad, out=grad_kernels[n])
+        torch.mm(grad, kernel_x.t(), out=grad_samples[b, start:stop])
+
+    for_each(work, range(len(tiles)), x.device)
+    grad_x = None
+    if first_channel < C:
+        grad_x = sample_backward(grad_samples.view(B, -1, C - first_channel), P, key)
+    return grad_x, grad_kernels.sum(dim=0), grad_biases.sum(dim=0)
 
 
 class _SphereConv(torch.autograd.Function):
@@ -240,34 +309,53 @@ class _SphereConv(torch.autograd.Function):
     def forward(ctx, x, kernel, bias, key):
         ctx.key = key
         ctx.save_for_backward(x, kernel)
-        table = sampling(*key)
-        out = x.new_empty(x.shape[0], table.height * table.width, kernel.shape[1])
-        for image, result in zip(x, out):
-            for start, stop, rows in table.tiles:
-                torch.addmm(bias, (rows @ image).view(stop - start, -1), kernel, out=result[start:stop])
+        out = x.new_empty(x.shape[0], sampling(*key)[-1].stop, kernel.shape[1])
+        convolve(x, kernel, bias, key, lambda b, start, stop, products: None, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, kernel = ctx.saved_tensors
-        table = sampling(*ctx.key)
-        needs_x, needs_kernel, needs_bias, _ = ctx.needs_input_grad
-        grad = grad.contiguous()
-        grad_x = torch.empty_like(x) if needs_x else None
-        grad_kernel = torch.zeros_like(kernel) if needs_kernel else None
-        if needs_x:
-            grad_samples = x.new_empty(9 * table.height * table.width, x.shape[2])
-        for b, (image, grad_out) in enumerate(zip(x, grad)):
-            for start, stop, rows in table.tiles:
-                if needs_kernel:
-                    grad_kernel.addmm_((rows @ image).view(stop - start, -1).t(), grad_out[start:stop])
-                if needs_x:
-                    tile = grad_samples[9 * start:9 * stop].view(stop - start, -1)
-                    torch.mm(grad_out[start:stop], kernel.t(), out=tile)
-            if needs_x:
-                grad_x[b] = sampling_adjoint(*ctx.key) @ grad_samples
-        return grad_x, grad_kernel, grad.sum(dim=(0, 1)) if needs_bias else None, None
+        first_channel = 0 if ctx.needs_input_grad[0] else x.shape[2]
+        grads = convolve_backward(x, kernel, ctx.key, lambda b, start, stop: grad[b, start:stop], first_channel)
+        return *grads, None
+
+
+class _SphereMaxPool(torch.autograd.Function):
+    """(B, pixels, C) -> (B, output pixels, C). keep: whether the backward pass will ask which sample it was."""
+
+    @staticmethod
+    def forward(ctx, x, key, keep):
+        B, P, C = x.shape
+        out = x.new_empty(B, sampling(*key)[-1].stop, C)
+        which = torch.empty_like(out, dtype=torch.uint8) if keep else None
+
+        def work(b, start, stop, rows):
+            samples = (rows @ x[b]).view(stop - start, 9, C)
+            if keep:
+                out[b, start:stop], which[b, start:stop] = samples.max(dim=1)
+            else:
+                torch.amax(samples, dim=1, out=out[b, start:stop])
+
+        for_each_tile(work, B, sampling(*key), x.device)
+        ctx.key, ctx.pixels = key, P
+        ctx.save_for_backward(which)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        which, = ctx.saved_tensors
+        B, P, C = grad.shape
+        grad_samples = grad.new_empty(B, P, 9, C)
+
+        def work(b, start, stop, _):
+            index = which[b, start:stop, None].long()
+            grad_samples[b, start:stop].zero_().scatter_(1, index, grad[b, start:stop, None])
+
+        for_each_tile(work, B, sampling(*ctx.key), grad.device)
+        return sample_backward(grad_samples.flatten(1, 2), ctx.pixels, ctx.key), None, None
 
 
 # ------------------------------------------------------------------------------------------------------------- modules
@@ -323,6 +411,6 @@ class SphereMaxPool2d(nn.Module):
 
     def forward(self, x):
         B, C, H, W = x.shape
-        samples = _Sample.apply(pixels_first(x), (H, W, self.stride, self.geometry, x.device, x.dtype))
-        largest = samples.max(dim=2).values  # (B, H_out * W_out, C)
+        key = H, W, self.stride, self.geometry, x.device, x.dtype
+        largest = _SphereMaxPool.apply(pixels_first(x), key, x.requires_grad and torch.is_grad_enabled())
         return channels_first(largest, -(-H // self.stride), W // self.stride)

@@ -69,8 +69,8 @@ def validate(config):
     rules = [
         (cfg.stereo_layout in ("mono", "top_bottom", "left_right"),
          f'stereo_layout must be "mono", "top_bottom" or "left_right", got {cfg.stereo_layout!r}'),
-        (all(side >= 4 and side % 2 == 0 for side in cfg.resolution),
-         f"resolution must be (height, width), even and at least 4, got {cfg.resolution}"),
+        (cfg.resolution[0] >= 2 and cfg.resolution[1] >= 8 and cfg.resolution[1] % 4 == 0,
+         f"resolution must be (height, width), the width a multiple of 4 and at least 8, got {cfg.resolution}"),
         (cfg.geometry in ("", "exact", "released", "released_wrap"),
          f'geometry must be "exact", "released", "released_wrap" or "" (the model\'s own), got {cfg.geometry!r}'),
         (cfg.sequence_length >= 1, f"sequence_length must be at least 1, got {cfg.sequence_length}"),

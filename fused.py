@@ -1,0 +1,96 @@
+"""One step of a convolutional LSTM on the sphere (paper, section 3.2) for the images' pixels a tile at a time: samples,
+products and gates of a tile are made and used up while they are in cache.
+
+For training only the activated gates and the state are kept; the backward pass samples again, tile by tile.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from spherical_conv import convolve, convolve_backward
+from threads import for_each
+
+
+def lstm_step(x, hidden, cell, kernel, bias, key):
+    """The next hidden and cell state, (B, pixels, hidden) each.
+
+    x: (B, C, H, W); kernel: (9 * (C + hidden), 4 * hidden), the gates in the order input, forget, output, candidate;
+    bias: (4 * hidden,); key: the arguments of `spherical_conv.sampling`.
+    """
+    tensors = x, hidden, cell, kernel, bias
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return _LSTMStep.apply(*tensors, key, keep)
+
+
+def join(x, hidden):
+    """The channels of x (B, C, H, W), then those of hidden (B, H * W, hidden): (B, H * W, C + hidden)."""
+    B, C, H, W = x.shape
+    joined = hidden.new_empty(B, H * W, C + hidden.shape[2])
+    rows_a_piece = -(-H // 16)
+
+    def work(piece):
+        b, top = piece
+        bottom = min(top + rows_a_piece, H)
+        here = joined[b, top * W:bottom * W]
+        here[:, :C].unflatten(0, (-1, W)).copy_(x[b, :, top:bottom].permute(1, 2, 0))
+        here[:, C:].copy_(hidden[b, top * W:bottom * W])
+
+    for_each(work, [(b, top) for b in range(B) for top in range(0, H, rows_a_piece)], x.device)
+    return joined
+
+
+def tanh(x):
+    """Hyperbolic tangent: on a CPU several times faster than torch's, whose sigmoid is."""
+    return (2 * x).sigmoid_().mul_(2).sub_(1)
+
+
+class _LSTMStep(torch.autograd.Function):
+    """See `lstm_step`. keep: whether there will be a backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, hidden, cell, kernel, bias, key, keep):
+        next_hidden, next_cell = torch.empty_like(hidden), torch.empty_like(cell)
+        all_gates = hidden.new_empty(*hidden.shape[:2], len(bias)) if keep else None
+
+        width = hidden.shape[2]
+
+        def finish(b, start, stop, gates):
+            gates[:, -width:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, and the faster one
+            i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
+            g.mul_(2).sub_(1)
+            here = torch.mul(f, cell[b, start:stop], out=next_cell[b, start:stop]).addcmul_(i, g)
+            torch.mul(o, tanh(here), out=next_hidden[b, start:stop])
+
+        convolve(join(x, hidden), kernel, bias, key, finish, all_gates)
+        if keep:
+            ctx.key = key
+            ctx.save_for_backward(x, hidden, cell, kernel, all_gates, next_cell)
+        return next_hidden, next_cell
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_hidden, grad_cell):
+        x, hidden, cell, kernel, all_gates, next_cell = ctx.saved_tensors
+        C = x.shape[1]
+        grad_previous = torch.empty_like(cell)
+
+        def gradient(b, start, stop):
+            tile = b, slice(start, stop)
+            gates, grad = all_gates[tile], grad_hidden[tile]
+            i, f, o, g = gates.chunk(4, dim=1)
+            tanh_cell = tanh(next_cell[tile])
+            grad_c = torch.addcmul(grad_cell[tile], grad * o, 1 - tanh_cell.square())
+            torch.mul(grad_c, f, out=grad_previous[tile])
+            slope = gates * (1 - gates)
+            torch.sub(1, g.square(), out=slope.chunk(4, dim=1)[3])
+            return torch.cat([grad_c * g, grad_c * cell[tile], grad * tanh_cell, grad_c * i], dim=1).mul_(slope)
+
+        needs_x, needs_hidden, *_ = ctx.needs_input_grad
+        first_channel = 0 if needs_x else C if needs_hidden else C + hidden.shape[2]
+        grad, grad_kernel, grad_bias = convolve_backward(join(x, hidden), kernel, ctx.key, gradient, first_channel)
+        grad_x = grad_h = None
+        if needs_x:
+            grad_x = grad[:, :, :C].unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        if needs_hidden:
+            grad_h = grad[:, :, -hidden.shape[2]:]
+        return grad_x, grad_h, grad_previous, grad_kernel, grad_bias, None, None

@@ -1,0 +1,65 @@
+"""What several tests need: the reference data where it is at hand, small videos, scripts run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+from model import SST_Sal, save_model  # noqa: E402
+from video import write_video  # noqa: E402
+
+
+@pytest.fixture
+def shared():
+    """The folder of reference data; a user's clone does not have it."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the reference data (../shared) is not here")
+    return folder
+
+
+@pytest.fixture
+def script(tmp_path):
+    """script("inference.py", "--name=value", ...) runs a script in tmp_path and returns the finished process."""
+
+    def call(name, *arguments, **options):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        return subprocess.run([sys.executable, str(ROOT / name), *map(str, arguments)], cwd=tmp_path, text=True,
+                              capture_output=True, env=environment, timeout=120, **options)
+
+    return call
+
+
+def noise_frames(count, height, width, seed):
+    """Smooth coloured noise that drifts: a list of BGR uint8 frames."""
+    rng = np.random.default_rng(seed)
+    scene = cv2.resize(rng.integers(0, 256, (height // 4, width // 4, 3), np.uint8), (width, height))
+    return [np.roll(scene, 2 * k, axis=1) for k in range(count)]
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """A folder with two small videos, 24 and 30 frames a second: 10 and 5 samples."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "a.mp4", noise_frames(30, 32, 64, seed=0), 24)
+    write_video(folder / "b.mp4", noise_frames(17, 32, 64, seed=1), 30)
+    return folder
+
+
+@pytest.fixture
+def small_model(tmp_path):
+    """The path of a checkpoint without flow, with few channels and random weights."""
+    torch.manual_seed(0)
+    path = tmp_path / "small.pth"
+    save_model(SST_Sal(3, 2, "exact", latitude=True), path, {})
+    return path
