@@ -81,8 +81,10 @@ def list_images(folder):
 
 
 def number_images(folder):
-    """{frame number: path} of a folder's images, in order of the number; empty where there is no such folder."""
-    return {frame_number(path): path for path in list_images(folder)} if Path(folder).is_dir() else {}
+    """{frame number: path} of a folder's images, in order of the number, those without one left out; empty where there
+    is no such folder."""
+    images = list_images(folder) if Path(folder).is_dir() else []
+    return {number: path for path in images if (number := frame_number(path)) is not None}
 
 
 def list_folders(folder):

@@ -7,7 +7,7 @@ For training only the activated gates and the state are kept; the backward pass 
 import torch
 from torch.autograd.function import once_differentiable
 
-from spherical_conv import convolve, convolve_backward
+from spherical_conv import channels_first, convolve, convolve_backward
 from threads import for_each
 
 
@@ -54,12 +54,13 @@ class _LSTMStep(torch.autograd.Function):
 
         width = hidden.shape[2]
 
-        def finish(b, start, stop, gates):
+        def finish(b, tile, gates):
+            pixels = b, slice(tile.start, tile.stop)
             gates[:, -width:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, and the faster one
             i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
             g.mul_(2).sub_(1)
-            here = torch.mul(f, cell[b, start:stop], out=next_cell[b, start:stop]).addcmul_(i, g)
-            torch.mul(o, tanh(here), out=next_hidden[b, start:stop])
+            here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
+            torch.mul(o, tanh(here), out=next_hidden[pixels])
 
         convolve(join(x, hidden), kernel, bias, key, finish, all_gates)
         if keep:
@@ -74,23 +75,18 @@ class _LSTMStep(torch.autograd.Function):
         C = x.shape[1]
         grad_previous = torch.empty_like(cell)
 
-        def gradient(b, start, stop):
-            tile = b, slice(start, stop)
-            gates, grad = all_gates[tile], grad_hidden[tile]
+        def gradient(b, tile):
+            pixels = b, slice(tile.start, tile.stop)
+            gates, grad = all_gates[pixels], grad_hidden[pixels]
             i, f, o, g = gates.chunk(4, dim=1)
-            tanh_cell = tanh(next_cell[tile])
-            grad_c = torch.addcmul(grad_cell[tile], grad * o, 1 - tanh_cell.square())
-            torch.mul(grad_c, f, out=grad_previous[tile])
+            tanh_cell = tanh(next_cell[pixels])
+            grad_c = torch.addcmul(grad_cell[pixels], grad * o, 1 - tanh_cell.square())
+            torch.mul(grad_c, f, out=grad_previous[pixels])
             slope = gates * (1 - gates)
             torch.sub(1, g.square(), out=slope.chunk(4, dim=1)[3])
-            return torch.cat([grad_c * g, grad_c * cell[tile], grad * tanh_cell, grad_c * i], dim=1).mul_(slope)
+            return torch.cat([grad_c * g, grad_c * cell[pixels], grad * tanh_cell, grad_c * i], dim=1).mul_(slope)
 
-        needs_x, needs_hidden, *_ = ctx.needs_input_grad
-        first_channel = 0 if needs_x else C if needs_hidden else C + hidden.shape[2]
-        grad, grad_kernel, grad_bias = convolve_backward(join(x, hidden), kernel, ctx.key, gradient, first_channel)
-        grad_x = grad_h = None
-        if needs_x:
-            grad_x = grad[:, :, :C].unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-        if needs_hidden:
-            grad_h = grad[:, :, -hidden.shape[2]:]
-        return grad_x, grad_h, grad_previous, grad_kernel, grad_bias, None, None
+        skipped = 0 if ctx.needs_input_grad[0] else C
+        grad, grad_kernel, grad_bias = convolve_backward(join(x, hidden), kernel, ctx.key, gradient, skipped)
+        grad_x = None if skipped else channels_first(grad[:, :, :C], *x.shape[2:])
+        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_kernel, grad_bias, None, None

@@ -147,22 +147,25 @@ def bilinear_entries(height, width, stride, geometry):
 
 
 class SparseRows(NamedTuple):
-    """Rows of a sparse matrix: row n has `weight[k]` in column `index[k]`, k from offsets[n] to offsets[n + 1]."""
+    """Rows of a sparse matrix: row n has `weight[k]` in column `column[k]`, k from offsets[n] to offsets[n + 1]."""
 
-    index: torch.Tensor
+    column: torch.Tensor
     offsets: torch.Tensor
     weight: torch.Tensor
 
     def __matmul__(self, x):
         """(rows, columns) @ (columns, C) -> (rows, C)"""
-        return F.embedding_bag(self.index, x, self.offsets, mode="sum", per_sample_weights=self.weight,
+        return F.embedding_bag(self.column, x, self.offsets, mode="sum", per_sample_weights=self.weight,
                                include_last_offset=True)
 
 
-def sparse_rows(index, counts, weight, device, dtype):
-    """`SparseRows` on a device from NumPy arrays; counts: entries in each row."""
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return SparseRows(*(torch.from_numpy(array.astype(np.int32)).to(device) for array in (index, offsets)),
+def sparse_rows(row, column, weight, rows, device, dtype):
+    """`SparseRows` from the entries (NumPy) of a matrix of `rows` rows, in any order."""
+    if (np.diff(row) < 0).any():
+        order = np.argsort(row, kind="stable")
+        row, column, weight = row[order], column[order], weight[order]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))])
+    return SparseRows(*(torch.from_numpy(array.astype(np.int32)).to(device) for array in (column, offsets)),
                       torch.from_numpy(weight).to(device, dtype))
 
 
@@ -178,48 +181,43 @@ def output_row(i, height, width, stride, geometry):
 
 
 class Tile(NamedTuple):
-    """Rows `start` to `stop` - 1 of a large sparse matrix, or as many rows for each of these pixels."""
+    """Some rows of the output: the pixels from `start` to `stop` - 1, which read source pixels `first` to `last` - 1.
+
+    The matrix samples the image: nine rows for each output pixel, one a tap, and a column for each source pixel. Or, if
+    the samples are summed, one row for each output pixel, and nine columns for each source pixel. The transposed matrix
+    has the tile's samples as columns, and as rows only the source pixels that it reads.
+    """
 
     start: int
     stop: int
-    rows: SparseRows
-
-
-def tiles_of(row, column, weight, rows_a_pixel, pixels, width, device, dtype):
-    """A sparse matrix, given by its entries, as `Tile`s of whole image rows; on a GPU one tile."""
-    if (np.diff(row) < 0).any():
-        order = np.argsort(row, kind="stable")
-        row, column, weight = row[order], column[order], weight[order]
-    counts = np.bincount(row, minlength=pixels * rows_a_pixel)
-    ends = np.concatenate([[0], np.cumsum(counts)])
-    step = max(1, TILE_PIXELS // width) * width if device.type == "cpu" else pixels
-    tiles = []
-    for start in range(0, pixels, step):
-        stop = min(start + step, pixels)
-        rows = slice(start * rows_a_pixel, stop * rows_a_pixel)
-        used = slice(ends[rows.start], ends[rows.stop])
-        tiles.append(Tile(start, stop, sparse_rows(column[used], counts[rows], weight[used], device, dtype)))
-    return tiles
+    first: int
+    last: int
+    matrix: SparseRows
+    transposed: SparseRows
 
 
 @lru_cache(maxsize=32)
-def sampling(height, width, stride, geometry, device, dtype, summed=False, transposed=False):
-    """The sparse matrix that samples images height x width, as `Tile`s. Cached: modules and frames of a size share it.
-
-    Nine rows for each output pixel, one a tap, and a column for each pixel of the source. summed: one row for each
-    output pixel and nine columns for each pixel of the source, one a tap, whose samples are added up.
-    """
+def sampling(height, width, stride, geometry, device, dtype, summed=False):
+    """The sampling of images height x width: list of `Tile`s, on a GPU only one. Cached: modules and frames of one size
+    share it."""
     height_out, width_out = -(-height // stride), width // stride
-    parts = [output_row(i, height, width, stride, geometry) for i in range(height_out)]
-    pixel, counts, weight = (np.concatenate(part) for part in zip(*parts))
-    sample = np.repeat(np.arange(len(counts)), counts)
-    out, source = (height_out * width_out, width_out), (height * width, width)
-    if summed:
-        sample, pixel = sample // 9, 9 * pixel + sample % 9
-    per_out, per_source = (1, 9) if summed else (9, 1)
-    if transposed:
-        return tiles_of(pixel, sample, weight, per_source, *source, device, dtype)
-    return tiles_of(sample, pixel, weight, per_out, *out, device, dtype)
+    rows_a_tile = max(1, TILE_PIXELS // width_out) if device.type == "cpu" else height_out
+    tiles = []
+    for top in range(0, height_out, rows_a_tile):
+        bottom = min(top + rows_a_tile, height_out)
+        parts = [output_row(i, height, width, stride, geometry) for i in range(top, bottom)]
+        pixel, counts, weight = (np.concatenate(part) for part in zip(*parts))
+        sample = np.repeat(np.arange(len(counts)), counts)
+        first, last = pixel.min(), pixel.max() + 1
+        if summed:
+            pixel, sample, a_pixel = 9 * pixel + sample % 9, sample // 9, 9
+        else:
+            a_pixel = 1
+        outputs = (bottom - top) * width_out
+        matrix = sparse_rows(sample, pixel, weight, outputs * 9 // a_pixel, device, dtype)
+        transposed = sparse_rows(pixel - a_pixel * first, sample, weight, a_pixel * (last - first), device, dtype)
+        tiles.append(Tile(top * width_out, bottom * width_out, first, last, matrix, transposed))
+    return tiles
 
 
 def pixels_first(x):
@@ -233,73 +231,89 @@ def channels_first(x, height, width):
 
 
 def for_each_tile(work, images, tiles, device):
-    """Calls work(b, start, stop, rows) for every tile of every image b."""
-    for_each(lambda piece: work(piece[0], *piece[1]), [(b, tile) for b in range(images) for tile in tiles], device)
+    """Calls work(b, tile) for every tile of every image b."""
+    for_each(lambda piece: work(*piece), [(b, tile) for b in range(images) for tile in tiles], device)
 
 
-def sample_backward(grad_samples, pixels, key):
-    """The gradient of the image (B, pixels, C) from that of its samples (B, 9 * output pixels, C)."""
-    grad_x = grad_samples.new_empty(len(grad_samples), pixels, grad_samples.shape[2])
+def sum_blocks(block_of, B, P, C, tiles, like):
+    """The images (B, P, C) to whose pixels from tile.first to tile.last - 1 every tile adds block_of(n, b, tile), where
+    n counts tiles and images. What overlaps is added up in a fixed order, so that the same step gives the same sum."""
+    blocks = [None] * (B * len(tiles))
+    images = like.new_zeros(B, P, C)
 
-    def gather(b, start, stop, rows):
-        grad_x[b, start:stop] = rows @ grad_samples[b]
+    def compute(n):
+        blocks[n] = block_of(n, n // len(tiles), tiles[n % len(tiles)])
 
-    for_each_tile(gather, len(grad_x), sampling(*key, transposed=True), grad_x.device)
-    return grad_x
+    def add(image):
+        for n, tile in enumerate(tiles):
+            images[image, tile.first:tile.last] += blocks[image * len(tiles) + n]
+
+    for_each(compute, range(len(blocks)), like.device)
+    for_each(add, range(B), like.device)
+    return images
 
 
 def convolve(x, kernel, bias, key, finish, out=None):
-    """Calls finish(b, start, stop, products) for each tile of output pixels, products: (stop - start, O).
+    """Calls finish(b, tile, products) for each tile, products: (pixels of the tile, O).
 
     x: (B, pixels, C), kernel: (9 * C, O), bias: (O,). The products live as long as the call of `finish`, or in
-    out: (B, output pixels, O).
+    out: (B, output pixels, O). Whichever of input and output has fewer channels is sampled: the two steps commute.
     """
     B, P, C = x.shape
-    O = len(bias)
 
-    def sample_first(b, start, stop, rows):
-        samples = (rows @ x[b]).view(stop - start, -1)  # (pixels of the tile, 9 * C)
-        finish(b, start, stop, torch.addmm(bias, samples, kernel, out=None if out is None else out[b, start:stop]))
+    def place(b, tile):
+        return None if out is None else out[b, tile.start:tile.stop]
 
-    def sample_products(b, start, stop, rows):
-        finish(b, start, stop, torch.add(bias, rows @ products[b], out=None if out is None else out[b, start:stop]))
+    def sample_first(b, tile):
+        samples = (tile.matrix @ x[b]).view(tile.stop - tile.start, -1)  # (pixels of the tile, 9 * C)
+        finish(b, tile, torch.addmm(bias, samples, kernel, out=place(b, tile)))
 
-    if C <= O:
-        for_each_tile(sample_first, B, sampling(*key), x.device)
+    def multiply_first(b, tile):
+        finish(b, tile, torch.add(tile.matrix @ products[b], bias, out=place(b, tile)))
+
+    if len(bias) < C:
+        products = (x @ pixel_kernel(kernel, C)).view(B, 9 * P, -1)
+        for_each_tile(multiply_first, B, sampling(*key, summed=True), x.device)
     else:
-        products = (x @ taps_last(kernel, C)).view(B, -1, O)  # of every pixel with every tap
-        for_each_tile(sample_products, B, sampling(*key, summed=True), x.device)
+        for_each_tile(sample_first, B, sampling(*key), x.device)
 
 
-def taps_last(kernel, channels):
-    """The kernel (9 * C, O) as it multiplies pixels, (C, 9 * O)."""
+def pixel_kernel(kernel, channels):
+    """The kernel (9 * C, O) as it multiplies pixels instead of samples: (C, 9 * O)."""
     return kernel.unflatten(0, (9, channels)).transpose(0, 1).flatten(1)
 
 
 def convolve_backward(x, kernel, key, gradient, first_channel):
-    """Gradients of x's channels from `first_channel` on (None where there are none), the kernel and the bias.
+    """Gradients of x's channels from `first_channel` on, the kernel and the bias.
 
-    gradient(b, start, stop): that of a tile's products, (stop - start, O). Called once for each tile.
+    gradient(b, tile): that of the tile's products, (pixels of the tile, O). Called once for each tile.
     """
     B, P, C = x.shape
-    tiles = [(b, *tile) for b in range(B) for tile in sampling(*key)]
-    grad_kernels = x.new_empty(len(tiles), *kernel.shape)  # summed afterwards, so that the sum does not depend on
-    grad_biases = x.new_empty(len(tiles), kernel.shape[1])  # which thread was first
-    kernel_x = kernel.unflatten(0, (9, C))[:, first_channel:].flatten(0, 1)
-    grad_samples = x.new_empty(B, tiles[-1][2], len(kernel_x))
+    O = kernel.shape[1]
+    multiply_first = C > O
+    tiles = sampling(*key, summed=multiply_first)
+    if multiply_first:
+        kernel = pixel_kernel(kernel, C)
+        kernel_x = kernel[first_channel:].t().contiguous()  # (9 * O, C - first_channel)
+    else:
+        kernel_x = kernel.unflatten(0, (9, C))[:, first_channel:].flatten(0, 1).t().contiguous()  # (O, 9 * channels)
+    grad_kernels, grad_biases = x.new_empty(B * len(tiles), *kernel.shape), x.new_empty(B * len(tiles), O)
 
-    def work(n):
-        b, start, stop, rows = tiles[n]
-        grad = gradient(b, start, stop)
+    def block_of(n, b, tile):
+        grad = gradient(b, tile)
         torch.sum(grad, dim=0, out=grad_biases[n])
-        torch.mm((rows @ x[b]).view(stop - start, -1).t(), grad, out=grad_kernels[n])
-        torch.mm(grad, kernel_x.t(), out=grad_samples[b, start:stop])
+        if multiply_first:
+            grad = (tile.transposed @ grad).view(tile.last - tile.first, -1)  # (source pixels, 9 * O)
+            torch.mm(x[b, tile.first:tile.last].t(), grad, out=grad_kernels[n])
+            return grad @ kernel_x
+        torch.mm((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, out=grad_kernels[n])
+        return tile.transposed @ (grad @ kernel_x).view(-1, C - first_channel)
 
-    for_each(work, range(len(tiles)), x.device)
-    grad_x = None
-    if first_channel < C:
-        grad_x = sample_backward(grad_samples.view(B, -1, C - first_channel), P, key)
-    return grad_x, grad_kernels.sum(dim=0), grad_biases.sum(dim=0)
+    grad_x = sum_blocks(block_of, B, P, C - first_channel, tiles, x)
+    grad_kernel = grad_kernels.sum(dim=0)
+    if multiply_first:
+        grad_kernel = grad_kernel.unflatten(1, (9, O)).transpose(0, 1).flatten(0, 1)
+    return grad_x, grad_kernel, grad_biases.sum(dim=0)
 
 
 class _SphereConv(torch.autograd.Function):
@@ -310,16 +324,14 @@ class _SphereConv(torch.autograd.Function):
         ctx.key = key
         ctx.save_for_backward(x, kernel)
         out = x.new_empty(x.shape[0], sampling(*key)[-1].stop, kernel.shape[1])
-        convolve(x, kernel, bias, key, lambda b, start, stop, products: None, out)
+        convolve(x, kernel, bias, key, lambda b, tile, products: None, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, kernel = ctx.saved_tensors
-        first_channel = 0 if ctx.needs_input_grad[0] else x.shape[2]
-        grads = convolve_backward(x, kernel, ctx.key, lambda b, start, stop: grad[b, start:stop], first_channel)
-        return *grads, None
+        return *convolve_backward(x, kernel, ctx.key, lambda b, tile: grad[b, tile.start:tile.stop], 0), None
 
 
 class _SphereMaxPool(torch.autograd.Function):
@@ -328,17 +340,19 @@ class _SphereMaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, key, keep):
         B, P, C = x.shape
-        out = x.new_empty(B, sampling(*key)[-1].stop, C)
+        tiles = sampling(*key)
+        out = x.new_empty(B, tiles[-1].stop, C)
         which = torch.empty_like(out, dtype=torch.uint8) if keep else None
 
-        def work(b, start, stop, rows):
-            samples = (rows @ x[b]).view(stop - start, 9, C)
+        def work(b, tile):
+            samples = (tile.matrix @ x[b]).view(-1, 9, C)
+            here = b, slice(tile.start, tile.stop)
             if keep:
-                out[b, start:stop], which[b, start:stop] = samples.max(dim=1)
+                out[here], which[here] = samples.max(dim=1)
             else:
-                torch.amax(samples, dim=1, out=out[b, start:stop])
+                torch.amax(samples, dim=1, out=out[here])
 
-        for_each_tile(work, B, sampling(*key), x.device)
+        for_each_tile(work, B, tiles, x.device)
         ctx.key, ctx.pixels = key, P
         ctx.save_for_backward(which)
         return out
@@ -347,15 +361,15 @@ class _SphereMaxPool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         which, = ctx.saved_tensors
-        B, P, C = grad.shape
-        grad_samples = grad.new_empty(B, P, 9, C)
+        B, _, C = grad.shape
 
-        def work(b, start, stop, _):
-            index = which[b, start:stop, None].long()
-            grad_samples[b, start:stop].zero_().scatter_(1, index, grad[b, start:stop, None])
+        def block_of(n, b, tile):
+            here = b, slice(tile.start, tile.stop)
+            samples = grad.new_zeros(tile.stop - tile.start, 9, C)
+            samples.scatter_(1, which[here][:, None].long(), grad[here][:, None])
+            return tile.transposed @ samples.flatten(0, 1)
 
-        for_each_tile(work, B, sampling(*ctx.key), grad.device)
-        return sample_backward(grad_samples.flatten(1, 2), ctx.pixels, ctx.key), None, None
+        return sum_blocks(block_of, B, ctx.pixels, C, sampling(*ctx.key), grad), None, None
 
 
 # ------------------------------------------------------------------------------------------------------------- modules

@@ -60,6 +60,13 @@ def test_step_equals_forward_and_a_batch_its_items(size):
     torch.testing.assert_close(torch.cat([model(item[None]) for item in clip]), maps)
 
 
+def test_inference_mode_changes_nothing():
+    model, clip = random_model(), torch.rand(1, 2, 3, 64, 128, dtype=torch.float64)
+    with torch.inference_mode():
+        maps = model(clip)
+    torch.testing.assert_close(maps, model(clip).detach())
+
+
 def test_latitude_lets_exact_tell_the_poles_from_the_horizon():
     grey = torch.full((1, 3, 3, 12, 16), 0.5, dtype=torch.float64)
     blind, seeing = (random_model(latitude=latitude)(grey).std(dim=(-2, -1)).max() for latitude in (False, True))

@@ -1,0 +1,88 @@
+"""Training loss: KL divergence between saliency maps on the sphere (section 3.3 of the paper), and the solid angle of
+an equirectangular pixel, which loss and metrics weight it by.
+
+Row 0 touches the north pole, row H - 1 the south pole.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+EPSILON = 1e-8  # the published e: keeps quotients and logarithms finite where a map is zero
+
+
+def solid_angle(height, width):
+    """Solid angle of each equirectangular pixel, steradians: (height, width), float64, summing to 4 pi."""
+    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64)  # colatitude of the rows' edges
+    rows = edges[:-1].cos() - edges[1:].cos()
+    return (2 * math.pi / width * rows)[:, None].expand(height, width)
+
+
+class SphericalKLDiv(nn.Module):
+    """KL divergence of target from prediction per frame, (B, T, H, W) x 2 -> (B, T). Each map is first stretched to
+    [0, 1] by its own minimum and maximum, so any affine change of a map with a positive factor leaves the loss alone.
+
+    `published`: as the authors train. Maps sum to 1 over pixels, and solid angle weights the terms of the sum. That is
+    no divergence on the sphere: it is smallest not at pred = target but where pred is proportional to solid angle x
+    target, and can be negative. Values are of the order of one pixel's solid angle, which the published lr of 0.8 fits.
+
+    `proper`: maps times solid angle sum to 1, so that the sum is a divergence, in nats: never negative, and 0 only
+    where pred and target agree. Values, and the lr to choose, differ from `published` by about W H / (2 pi^2), which
+    is 4000 at 240 x 320.
+
+    Raises ValueError for shapes that differ and for a target frame that is constant (or not finite): it says nothing
+    about where people look.
+    """
+
+    def __init__(self, form):
+        super().__init__()
+        if form not in ("published", "proper"):
+            raise ValueError(f'the loss must be "published" or "proper", got {form!r}')
+        self.form = form
+        self.register_buffer("weight", torch.empty(0, 0), persistent=False)  # (H, W), built at the first call
+
+    def forward(self, pred, target):
+        if pred.shape != target.shape or pred.ndim != 4:
+            raise ValueError(f"pred and target must both be (B, T, H, W), got {(*pred.shape,)} and {(*target.shape,)}")
+        _, _, H, W = pred.shape
+        dtype = torch.promote_types(pred.dtype, torch.float32)  # of bf16 maps too: 8 bits cannot sum 10^4 pixels
+        pred, target = pred.to(dtype), target.to(dtype)
+        if self.weight.shape != (H, W) or self.weight.dtype != dtype or self.weight.device != pred.device:
+            self.weight = self._build_weight(H, W).to(pred.device, dtype)
+        _check_target(target)
+
+        pred, target = _stretch(pred), _stretch(target)
+        if self.form == "proper":
+            pred, target = _normalise(self.weight * pred) + EPSILON, _normalise(self.weight * target) + EPSILON
+            terms = target * torch.log(target / pred)
+        else:
+            pred, target = _normalise(pred), _normalise(target)
+            terms = self.weight * target * torch.log(target / (pred + EPSILON) + EPSILON)
+        return terms.sum(dim=(-2, -1))  # (B, T)
+
+    def _build_weight(self, height, width):
+        """Solid angles; for `published` by the authors' trapezoid rule, (2 pi / W) (pi / H) times the mean of the sine
+        of colatitude at a row's two edges: in every row the solid angle times one and the same constant."""
+        if self.form == "proper":
+            return solid_angle(height, width)
+        half_step = math.pi / height / 2
+        return solid_angle(height, width) * (half_step / math.tan(half_step))
+
+
+def _check_target(target):
+    constant = ~(target.amax(dim=(-2, -1)) > target.amin(dim=(-2, -1)))  # so written, NaN counts as constant
+    if constant.any():
+        places = ", ".join(f"clip {clip} frame {frame}" for clip, frame in constant.nonzero()[:5].tolist())
+        raise ValueError(f"target maps must not be constant or NaN, got such a map at {places} of the batch")
+
+
+def _stretch(maps):
+    """Maps stretched to [0, 1], frame by frame."""
+    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    return (maps - low) / (high - low + EPSILON)
+
+
+def _normalise(maps):
+    """Maps divided by their sum, frame by frame."""
+    return maps / (maps.sum(dim=(-2, -1), keepdim=True) + EPSILON)

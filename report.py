@@ -1,0 +1,150 @@
+"""What an evaluation leaves: tables of scores per frame, per video and over videos, and figures.
+
+Scores come as {predictor: {video: {column: (T,)}}}, predictors in the order of the table, the first one the model's.
+"""
+
+import csv
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from files import replacing
+
+PLAIN = " plain"  # ends the name of a column whose score takes the image as a plane
+METRICS = {"CC": "↑", "SIM": "↑", "KLD": "↓", "NSS": "↑", "AUC-Judd": "↑", "AUC-Borji": "↑", "sAUC": "↑", "IG": "↑"}
+COLUMNS = [*METRICS, *(f"{metric}{PLAIN}" for metric in METRICS if metric != "sAUC")]
+RESAMPLES = 10000
+# Okabe and Ito's colours, which most colour-blind people can tell apart; the shapes tell them apart in grey
+STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "D"), ("#CC79A7", "^"), ("#555555", "v"))
+
+
+def video_means(videos):
+    """{column: (V,)}: each video's mean over the frames where the score has a meaning, NaN where it has in none."""
+    return {column: np.array([np.mean(values[np.isfinite(values)]) if np.isfinite(values).any() else np.nan
+                              for values in (scores[column] for scores in videos.values())]) for column in COLUMNS}
+
+
+def bootstrap(values, seed):
+    """Mean of the values (V,) that are not NaN, and the ends of its 95% interval: the middle 95% of the means of
+    samples of as many videos drawn with replacement (Efron's percentile interval). NaN ends for fewer than 2 values."""
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return np.mean(values) if len(values) else np.nan, np.nan, np.nan
+    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    return values.mean(), *np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def tables(scores, notes, seed):
+    """The means over videos as Markdown, one table weighted by solid angle and one plain; `notes` stand below them."""
+    means = {predictor: video_means(videos) for predictor, videos in scores.items()}
+    lines = []
+    for title, suffix in (("Weighted by solid angle", ""), ("Plain, the image as a plane", PLAIN)):
+        lines += [f"**{title}**", "", f"| | {' | '.join(f'{metric} {better}' for metric, better in METRICS.items())} |",
+                  "|---" * (1 + len(METRICS)) + "|"]
+        for predictor, columns in means.items():
+            cells = [_cell(*bootstrap(columns[_column(metric, suffix)], seed)) for metric in METRICS]
+            lines.append(f"| {predictor} | {' | '.join(cells)} |")
+        lines.append("")
+    lines.append("Means over videos of the mean over frames, [95% bootstrap interval over videos]; ↑ higher is better. "
+                 "KLD in nats, IG in bits per fixation over the equator prior; no area enters sAUC.")
+    return "\n".join([*lines, *notes, *undefined(scores)]) + "\n"
+
+
+def _column(metric, suffix):
+    return metric if metric == "sAUC" else metric + suffix
+
+
+def _cell(mean, low, high):
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def undefined(scores):
+    """One line for each predictor with frames where a score has no meaning, counting them; the means leave them out."""
+    lines = []
+    for predictor, videos in scores.items():
+        frames = sum(len(columns["CC"]) for columns in videos.values())
+        counts = {metric: sum(np.isnan(columns[metric]).sum() for columns in videos.values()) for metric in METRICS}
+        if any(counts.values()):
+            listed = ", ".join(f"{metric} {count}" for metric, count in counts.items() if count)
+            lines.append(f"Frames, of {frames}, without a score (constant map, no fixation) for {predictor}: {listed}.")
+    return lines
+
+
+def write_frames(path, numbers, videos):
+    """CSV of one predictor's scores of each frame. numbers: {video: (T,)}; videos: {video: {column: (T,)}}."""
+    rows = ((name, number, *_numbers(columns[column][position] for column in COLUMNS))
+            for name, columns in videos.items() for position, number in enumerate(numbers[name]))
+    _write_csv(path, ("video", "frame", *COLUMNS), rows)
+
+
+def write_videos(path, scores):
+    """CSV of every predictor's mean scores of each video."""
+    rows = ((name, predictor, len(videos[name]["CC"]), *_numbers(video_means({name: videos[name]}).values()))
+            for predictor, videos in scores.items() for name in videos)
+    _write_csv(path, ("video", "predictor", "frames", *COLUMNS), rows)
+
+
+def _numbers(values):
+    """As text; empty where there is no value."""
+    return ["" if np.isnan(value) else f"{float(np.squeeze(value)):.6g}" for value in values]
+
+
+def _write_csv(path, header, rows):
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def draw_scores(scores):
+    """A figure of every video's scores, weighted by solid angle: one panel a metric, one line a video, the best CC on
+    top."""
+    names = list(next(iter(scores.values())))
+    means = {predictor: video_means(videos) for predictor, videos in scores.items()}
+    order = np.argsort(np.nan_to_num(next(iter(means.values()))["CC"], nan=-1), kind="stable")
+    figure = Figure(figsize=(13, 2 * (1.3 + 0.17 * len(names))), layout="constrained")
+    panels = figure.subplots(2, 4, sharey=True, squeeze=False)
+    for axes, (metric, better) in zip(panels.flat, METRICS.items()):
+        axes.set_title(f"{metric} {better}", fontsize=10)
+        axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", zorder=0)
+        for rank, ((predictor, columns), (colour, marker)) in enumerate(reversed(list(zip(means.items(), STYLES)))):
+            axes.scatter(columns[metric][order], range(len(names)), s=26, color=colour, marker=marker, label=predictor,
+                         alpha=0.9, linewidths=0, zorder=2 + rank)
+        axes.set_yticks(range(len(names)), [names[position] for position in order], fontsize=7)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def draw_frames(rows):
+    """A figure with a line for each of `rows`: (title, frame, frame with the prediction over it, frame with the truth
+    over it, fixations as rows (N,) and columns (N,)); images (H, W, 3) uint8 BGR of one size."""
+    figure = Figure(figsize=(13, 2.35 * len(rows)), layout="constrained")
+    headings = ("frame", "prediction", "truth and fixations")
+    grid = figure.subplots(len(rows), 3, squeeze=False)
+    for axes, heading in zip(grid[0], headings):
+        axes.set_title(heading, fontsize=10)
+    for panels, (title, *images, fixations) in zip(grid, rows):
+        for axes, image in zip(panels, images):
+            axes.imshow(image[..., ::-1])
+            axes.set_axis_off()
+        panels[0].text(0.01, 0.97, title, transform=panels[0].transAxes, va="top", fontsize=9, color="white",
+                       bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 2})
+        panels[2].scatter(fixations[1], fixations[0], s=9, color="#56B4E9", edgecolors="black", linewidths=0.4)
+    return figure
+
+
+def save(figure, path):
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -1,0 +1,342 @@
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+import gaze
+import metrics
+import report
+from files import InputError, write_image
+from loss import solid_angle
+from model import SST_Sal, save_model
+from utils import settings
+
+ROOT = Path(__file__).parents[1]
+H, W = 12, 20
+NUMBERS = (0, 4, 8, 12)
+
+
+@pytest.fixture
+def config(monkeypatch, tmp_path):
+    """The settings that a test may change, set for `data`, in whose folder it runs."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in settings(evaluate.config).items():
+        monkeypatch.setattr(evaluate.config, name, value)  # puts back at the end what the test changed
+    evaluate.config.resolution, evaluate.config.num_workers, evaluate.config.device = (H, W), 0, "cpu"
+    evaluate.config.videos_test_file, evaluate.config.videos_train_file = "data/test.txt", "data/train.txt"
+    threads = torch.get_num_threads()
+    yield evaluate.config
+    torch.set_num_threads(threads)
+
+
+def blob(rng, height, width):
+    """An 8-bit map with one Gaussian somewhere."""
+    place = rng.uniform(-np.pi, np.pi, 1), rng.uniform(-1, 1, 1)
+    return gaze.to_bytes(gaze.saliency_maps(np.zeros(1, int), *place, 1, 0.4, height, width))[0]
+
+
+def gaze_samples(rng, numbers, users):
+    frame = np.repeat(numbers, len(users))
+    return gaze.Samples(frame, rng.uniform(-180, 180, len(frame)).round(4), rng.uniform(-60, 60, len(frame)).round(4),
+                        np.array(list(users) * len(numbers), object))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """True maps, predictions of another size and fixations of the test videos 000 and 001, and of 002 to train on.
+    Frame 12 of 000 has a constant prediction and no fixations."""
+    rng = np.random.default_rng(0)
+    for video in ("000", "001", "002"):
+        for number in NUMBERS:
+            write_map(tmp_path / f"data/saliency_maps/{video}/{number:04d}.png", blob(rng, H, W))
+            write_map(tmp_path / f"results/{video}/{video}_{number:04d}.png", blob(rng, 2 * H, 2 * W))
+        samples = gaze_samples(rng, NUMBERS if video == "001" else NUMBERS[:3], ("ann", "bob", "eve"))
+        gaze.write_fixations(tmp_path / f"data/fixations/{video}.csv", video, samples)
+    write_map(tmp_path / "results/000/000_0012.png", np.full((H, W), 7, np.uint8))
+    (tmp_path / "data/test.txt").write_text("000,001\n\n")
+    (tmp_path / "data/train.txt").write_text("002,999\n")
+    return tmp_path
+
+
+def write_map(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, image)
+
+
+@pytest.fixture
+def run(config, data, capsys):
+    """Runs evaluate.py with arguments; returns what it prints."""
+    def run_main(*arguments):
+        evaluate.main(list(arguments))
+        return capsys.readouterr().out
+
+    return run_main
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# ---------------------------------------------------------------------------------------------------------- statistics
+
+
+def test_bootstrap():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    mean, low, high = report.bootstrap(values, seed=0)
+    assert mean == values.mean()
+    width = 1.96 * values.std() / math.sqrt(400)
+    assert (low, high) == pytest.approx((mean - width, mean + width), abs=0.1 * width)
+    assert report.bootstrap(values, seed=0) == (mean, low, high)
+    assert report.bootstrap(np.append(values, np.nan), seed=0) == (mean, low, high)
+    np.testing.assert_equal(report.bootstrap(np.array([np.nan, 5]), seed=0), (5, np.nan, np.nan))
+    np.testing.assert_equal(report.bootstrap(np.array([np.nan]), seed=0), (np.nan, np.nan, np.nan))
+
+
+def test_table_gives_every_video_the_same_weight_and_counts_what_has_no_score():
+    frames = {"a": np.array([1.0, np.nan]), "b": np.array([0.25, 0.25, 0.25]), "c": np.array([np.nan])}
+    scores = {"prediction": {name: dict.fromkeys(report.COLUMNS, values) for name, values in frames.items()}}
+    text = report.tables(scores, ["a note"], seed=0)
+    rows = [line for line in text.splitlines() if line.startswith("| prediction")]
+    assert len(rows) == 2
+    assert rows[0].split(" | ")[1] == "0.625 [0.250, 1.000]"
+    assert "Frames, of 6, without a score (constant map, no fixation) for prediction: CC 2, SIM 2" in text
+    assert "a note" in text
+    # every line of a table has as many cells
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- baselines
+
+
+def test_equator_prior_is_a_gaussian_of_latitude():
+    prior = evaluate.equator_prior(180, 6, math.radians(20))
+    torch.testing.assert_close(prior, prior.flip(0))
+    torch.testing.assert_close(prior[69:71, 0].mean().item(), math.exp(-0.5), rtol=1e-3, atol=0)  # 20 degrees north
+    assert (prior == prior[:, :1]).all()
+
+
+def test_mean_map(config, data):
+    folders = [evaluate.number_images(data / f"data/saliency_maps/{video}") for video in ("000", "002")]
+    write_map(data / "data/saliency_maps/002/0012.png", np.zeros((H, W), np.uint8))  # an empty map counts nothing
+    mean = evaluate.mean_map(folders)
+    means = []
+    for folder in folders:
+        maps = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float) for path in folder.values()]
+        means.append(np.mean([image / image.sum() for image in maps if image.any()], axis=0))
+    np.testing.assert_allclose(mean, (means[0] + means[1]) / 2)
+    assert mean.sum().item() == pytest.approx(1)
+
+
+def test_each_frame_leaves_out_one_observer_by_turns():
+    numbers = np.array([3, 7, 9, 11])
+    samples = gaze.Samples(np.array([3, 3, 3, 7, 7, 7, 9, 11, 11]), np.linspace(-150, 150, 9), np.linspace(-40, 40, 9),
+                           np.array(["ann", "bob", "bob", "ann", "bob", "bob", "ann", "", "bob"], object))
+    video = evaluate.Video("000", numbers, None, [], samples)
+    prior = evaluate.equator_prior(H, W, 0.4)
+    others, one, counts = evaluate.leave_one_out(video, 0.3, prior)
+    np.testing.assert_array_equal(counts.sum(axis=(1, 2)), [1, 2, 0, 0])  # ann, bob; then only one is known by name
+    assert not one[2:].any()
+
+    def expected(rows):
+        angles = np.radians(samples.longitude[rows]), np.radians(samples.latitude[rows])
+        return gaze.saliency_maps(np.zeros(len(rows), int), *angles, 1, 0.3, H, W)
+
+    for position, (left_out, rest) in enumerate([([0], [1, 2]), ([4, 5], [3])]):
+        np.testing.assert_array_equal(one[position], gaze.to_bytes(expected(left_out))[0])
+        mixed = 0.9 * expected(rest)[0] / expected(rest).sum() + 0.1 * (prior / prior.sum()).numpy()
+        np.testing.assert_allclose(others[position], mixed, rtol=1e-5)
+
+
+def test_scores_in_parts_are_the_metrics():
+    generator = torch.Generator().manual_seed(0)
+    count = 2 * evaluate.FRAMES_AT_A_TIME + 1
+    pred, target = (torch.rand(count, H, W, generator=generator) for _ in range(2))
+    counts = (torch.rand(count, H, W, generator=generator) > 0.9).float()
+    others, prior, area = counts.sum(0).roll(3, 0), evaluate.equator_prior(H, W, 0.4), solid_angle(H, W)
+    with evaluate.ThreadPoolExecutor(2) as pool:
+        scores = evaluate.score_in_parts(pool, pred, target, counts, others, prior, area)
+        single = evaluate.score_in_parts(pool, prior[None], target, counts, others, prior, area)
+    assert set(scores) == set(report.COLUMNS)
+    for column, expected in {"CC": metrics.cc(pred, target, area), "CC plain": metrics.cc(pred, target),
+                             "KLD": metrics.kld(pred, target, area), "SIM plain": metrics.sim(pred, target),
+                             "NSS": metrics.nss(pred, counts, area), "sAUC": metrics.shuffled_auc(pred, counts, others),
+                             "AUC-Judd": metrics.auc_judd(pred, counts, area),
+                             "AUC-Borji plain": metrics.auc_borji(pred, counts),
+                             "IG": metrics.information_gain(pred, counts, prior, area)}.items():
+        np.testing.assert_allclose(scores[column], expected)
+    assert all(len(values) == count for values in single.values())
+    np.testing.assert_array_equal(single["IG"], 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_whole_run(data, run):
+    printed = run()
+    folder = data / "evaluation"
+    assert sorted(path.name for path in folder.iterdir()) == ["frames.csv", "frames.png", "scores.png", "table.md",
+                                                              "videos.csv"]
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert text in printed
+    predictors = ["prediction", "equator prior", "mean training map", "another video's map", "other observers' map"]
+    assert [line.split(" | ")[0][2:] for line in text.splitlines() if " | 0" in line] == 2 * predictors
+    assert "2 videos, 8 frames at 12 x 20" in text
+    assert "Frames, of 8, without a score (constant map, no fixation) for prediction: CC 1, SIM 1, KLD 1, NSS 1" in text
+
+    frames = {(row["video"], row["frame"]): row for row in read_csv(folder / "frames.csv")}
+    assert len(frames) == 8
+    assert frames["000", "12"]["CC"] == ""
+    pred, truth = (cv2.imread(str(data / path), cv2.IMREAD_GRAYSCALE)
+                   for path in ("results/001/001_0008.png", "data/saliency_maps/001/0008.png"))
+    pred = torch.from_numpy(cv2.resize(pred, (W, H), interpolation=cv2.INTER_AREA))
+    samples = gaze.read_table(data / "data/fixations/001.csv")[0]["001"]
+    counts = torch.from_numpy(gaze.count_maps(samples, np.array(NUMBERS), H, W)[2])
+    assert counts.sum() == 3
+    row = frames["001", "8"]
+    for column, expected in {"CC": metrics.cc(pred, torch.from_numpy(truth), solid_angle(H, W)),
+                             "NSS plain": metrics.nss(pred, counts)}.items():
+        assert float(row[column]) == pytest.approx(expected.item(), rel=1e-4)
+
+    # shuffled AUC: against the fixations of the other test video and of the training video, not its own
+    others = sum(gaze.count_maps(part._replace(frame=0 * part.frame), np.zeros(1), H, W)[0] for part in
+                 (gaze.read_table(data / f"data/fixations/{video}.csv")[0][video] for video in ("000", "002")))
+    assert float(row["sAUC"]) == pytest.approx(metrics.shuffled_auc(pred, counts, torch.from_numpy(others)).item())
+
+    videos = read_csv(folder / "videos.csv")
+    assert len(videos) == 5 * 2
+    mean = np.mean([float(frames["001", str(number)]["CC"]) for number in NUMBERS])
+    assert float(videos[1]["CC"]) == pytest.approx(mean, rel=1e-4)
+    assert (videos[1]["video"], videos[1]["predictor"], videos[1]["frames"]) == ("001", "prediction", "4")
+    for name in ("scores.png", "frames.png"):
+        assert cv2.imread(str(folder / name)).std() > 5
+
+
+def test_maps_alone_are_enough(data, run):
+    """Without fixations, training videos and frames, one test video, some frames not predicted."""
+    for path in (data / "data/fixations").iterdir():
+        path.unlink()
+    (data / "data/test.txt").write_text("001")
+    (data / "results/001/001_0004.png").unlink()
+    printed = run("--videos_train_file=nowhere.txt")
+    assert "001: 1 of 4 true maps have no prediction and are left out" in printed
+    assert "1 videos, 3 frames" in printed
+    assert "No fixations are known for 001." in printed
+    assert "ther observers" not in printed
+    row = next(line for line in printed.splitlines() if line.startswith("| prediction"))
+    assert row.split(" | ")[4:] == ["–", "–", "–", "–", "– |"]
+    assert "[" not in row  # one video has no interval
+
+
+def test_constant_predictions_are_counted_not_a_crash(data, run):
+    for path in (data / "results").rglob("*.png"):
+        write_map(path, np.zeros((H, W), np.uint8))
+    (data / "results/run.json").write_text("no JSON")
+    (data / "results/000/preview.png").write_bytes(b"not a map, and without a number")
+    printed = run()
+    assert "| prediction | – | – |" in printed
+    assert "for prediction: CC 8, SIM 8, KLD 8, NSS 8, AUC-Judd 8, AUC-Borji 8, sAUC 8, IG 8." in printed
+    assert not (data / "evaluation/frames.png").exists()
+
+
+@pytest.fixture
+def frames(data):
+    """Frames of both test videos and two models; nothing predicted yet."""
+    rng = np.random.default_rng(1)
+    for path in (data / "results").rglob("*.png"):
+        path.unlink()
+    for video in ("000", "001"):
+        for number in NUMBERS:
+            write_map(data / f"data/frames/{video}/{video}_{number:04d}.png", rng.integers(0, 256, (H, W, 3), np.uint8))
+    torch.manual_seed(0)
+    for name in ("a", "b"):
+        save_model(SST_Sal(3, 2, "exact", latitude=True), data / f"{name}.pth", {})
+    return data
+
+
+def test_predicts_what_is_missing(frames, run):
+    arguments = ("--inference_model=a.pth", "--sequence_length=3", "--overlap=1")
+    table = run(*arguments)
+    maps = sorted((frames / "results").rglob("*.png"))
+    assert [path.name for path in maps] == [f"{video}_{number:04d}.png" for video in ("000", "001")
+                                            for number in NUMBERS]
+    # again: nothing is predicted but what was lost, and it comes out the same
+    maps[2].unlink()
+    times = {path: path.stat().st_mtime_ns for path in maps if "001_" in path.name}
+    assert run(*arguments) == table
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    # another model must not be given the first one's maps
+    with pytest.raises(InputError, match=r"results holds maps of a.pth, but inference_model is b.pth"):
+        run(*arguments, "--inference_model=b.pth")
+    assert run(*arguments, "--inference_model=b.pth", "--overwrite=True") != table
+
+
+def test_maps_of_inference_are_compared_as_they_are(frames, run):
+    (frames / "a.pth").rename(frames / "model.pth")
+    evaluate.config.inference_model = "model.pth"
+    model = evaluate.inference.load_checked_model(torch.device("cpu"))
+    write_map(frames / "results/000/000_0004.png", blob(np.random.default_rng(5), H, W))
+    record = {"made_by": evaluate.inference.describe(model, evaluate.config), "since": 0}
+    (frames / "results/run.json").write_text(json.dumps(record))
+    (frames / "data/test.txt").write_text("000")
+    assert "1 videos, 1 frames" in run()
+
+
+@pytest.mark.parametrize(("spoilt", "arguments", "message"), [
+    ("data/saliency_maps/001", (), f"{Path('data/saliency_maps/001')} holds no ground-truth maps of video 001"),
+    ("results/001", (), f"{Path('results/001')} holds no predicted maps of video 001"),
+    ("results", (), "the model nowhere.pth does not exist"),
+    ("data/frames/001", ("--overwrite=True", "--inference_model=a.pth"),
+     f"{Path('data/frames/001')} holds no frames of video 001"),
+    ("data/test.txt", (), "data/test.txt lists no videos"),
+    ("nothing", ("--equator_sigma=0",), "equator_sigma must be above 0")])
+def test_bad_input(data, run, spoilt, arguments, message):
+    save_model(SST_Sal(3, 2, "exact", latitude=True), data / "a.pth", {})
+    for path in (data / spoilt).rglob("*.png"):
+        path.unlink()
+    if spoilt.endswith(".txt"):
+        (data / spoilt).write_text("\n")
+    with pytest.raises(InputError, match=re.escape(message)):
+        run("--inference_model=nowhere.pth", *arguments)
+    assert not (data / "evaluation").exists()
+
+
+def test_damaged_frame_is_named_and_what_was_predicted_is_kept(frames, run):
+    path = frames / "data/frames/001/001_0012.png"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"001_0012.png is not an image that can be read"):
+        run("--inference_model=a.pth", "--sequence_length=2", "--overlap=0")
+    assert len(list((frames / "results").rglob("*.png"))) == 6
+
+
+def test_from_the_command_line(data):
+    command = [sys.executable, str(ROOT / "evaluate.py"), "--videos_test_file=nowhere.txt"]
+    result = subprocess.run(command, cwd=data, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: nowhere.txt does not exist")
+
+
+def test_no_frame_in_common(config, data):
+    for number in NUMBERS:
+        (data / f"results/001/001_{number:04d}.png").rename(data / f"results/001/001_{number + 1:04d}.png")
+    with pytest.raises(InputError, match=r"no frame of video 001 has both .* \(such as 0\) and .* \(such as 1\)"):
+        evaluate.load_videos(["000", "001"])
+
+
+def test_fixations_of_frames_that_are_not_compared_are_left_out(config, data):
+    (data / "results/001/001_0004.png").unlink()
+    video = evaluate.load_videos(["001"])[0]
+    assert video.numbers.tolist() == [0, 8, 12]
+    assert sorted(set(video.samples.frame.tolist())) == [0, 8, 12]
+    assert len(video.truth) == len(video.predictions) == 3
+    expected = cv2.imread(str(data / "data/saliency_maps/001/0008.png"), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(video.truth[1], expected)

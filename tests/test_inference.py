@@ -1,0 +1,207 @@
+"""inference.py as a user runs it: whole runs through the command line on small videos."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import config
+from files import list_images, read_image, write_image
+from inference import grey_levels, main
+from utils import exit_code, settings
+
+DEFAULTS = settings(config)
+SMALL = ["--resolution=(12, 16)", "--num_workers=0"]
+
+
+@pytest.fixture
+def infer(tmp_path, videos, small_model, monkeypatch, capsys):
+    """infer("--name=value", ...) predicts the two small videos with the small model, in this process: seconds less."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        for name, value in DEFAULTS.items():
+            monkeypatch.setattr(config, name, value)
+        capsys.readouterr()
+        code = exit_code(lambda: main([f"--videos_folder={videos}", f"--inference_model={small_model}",
+                                       "--of_available=False", *SMALL, *arguments]))
+        output = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=output.out, stderr=output.err)
+
+    return call
+
+
+def one_line(result):
+    """The error that a run ended with: exactly one line, exit code 1, no traceback."""
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    return errors[0]
+
+
+def maps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in list_images(folder)}
+
+
+def test_grey_levels():
+    assert np.array_equal(grey_levels(np.array([[-0.5, 0.0, 0.5]])), [[0, 127, 255]])
+    assert np.array_equal(grey_levels(np.full((2, 3), 0.3)), np.zeros((2, 3)))
+    assert np.array_equal(grey_levels(np.full((2, 3), np.nan)), np.zeros((2, 3)))
+
+
+def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_path):
+    result = infer("--sequence_length=4", "--overlap=1")
+    assert result.returncode == 0, result.stderr
+    assert "000 a.mp4: 10 maps" in result.stdout
+    for identity, count, fps in (("000", 10, 24 / 3), ("001", 5, 30 / 4)):
+        frames = list_images(videos / "frames" / identity)
+        assert [*maps(tmp_path / "results" / identity)] == [frame.name for frame in frames]
+        saliency = read_image(tmp_path / "results" / identity / frames[-1].name, cv2.IMREAD_UNCHANGED)
+        assert (saliency.shape, saliency.dtype, saliency.min(), saliency.max()) == ((12, 16), np.uint8, 0, 255)
+        with av.open(str(tmp_path / "results" / f"{identity}.mp4")) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height, float(stream.average_rate)) == (64, 32, fps)
+            assert sum(1 for _ in container.decode(stream)) == count
+    record = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert record["frames"] == 15
+    assert record["made_by"]["geometry"] == "exact"
+    assert record["settings"]["sequence_length"] == 4
+    made = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert made == ["000", "000.mp4", "001", "001.mp4", "run.json"]
+
+
+@pytest.mark.parametrize(("name", "of_available", "expected"), [
+    ("SST_Sal", True, "expected_of"), ("SST_Sal_wo_OF", False, "expected_wo")])
+def test_published_models_give_the_published_maps(shared, tmp_path, script, name, of_available, expected):
+    """The second of the two golden videos (the first takes longer, and is a check for a day with more time)."""
+    golden = shared / "golden" / "inference"
+    for kind in ("frames", "optical_flow"):
+        (tmp_path / "clips" / kind).mkdir(parents=True)
+        (tmp_path / "clips" / kind / "001").symlink_to(golden / kind / "001")
+    result = script("inference.py", "--videos_folder=clips", f"--inference_model={shared}/released/{name}.pth",
+                    f"--of_available={of_available}", "--compute_flow=False", "--overlay=False")
+    assert result.returncode == 0, result.stderr
+    assert [*maps(tmp_path / "results/001")] == [path.name for path in list_images(golden / "frames/001")]
+    for path in list_images(golden / expected / "001"):
+        ours = read_image(tmp_path / "results" / "001" / path.name, cv2.IMREAD_GRAYSCALE).astype(int)
+        assert abs(ours - read_image(path, cv2.IMREAD_GRAYSCALE)).max() <= 1
+
+
+def test_a_run_is_continued_and_not_repeated(infer, tmp_path):
+    infer("--sequence_length=4", "--overlap=1")
+    results = tmp_path / "results"
+    before = {path: path.read_bytes() for path in results.glob("*/*.png")}
+    times = maps(results / "000")
+    (results / "000" / "000_0015.png").unlink()
+    (results / "001.mp4").unlink()
+    result = infer("--sequence_length=4", "--overlap=1")
+    assert result.returncode == 0, result.stderr
+    after = maps(results / "000")
+    kept = {name for name in times if times[name] == after[name]}
+    assert kept == set(times) - {"000_0012.png", "000_0015.png", "000_0018.png"}  # its window alone was predicted again
+    assert {path: path.read_bytes() for path in results.glob("*/*.png")} == before
+    assert (results / "001.mp4").is_file()
+    assert "0 maps in" in infer("--sequence_length=4", "--overlap=1").stdout
+
+
+def test_other_settings_do_not_mix_with_what_is_there(infer, tmp_path):
+    infer()
+    times = maps(tmp_path / "results" / "000")
+    assert "sequence_length=20 (now 4)" in one_line(infer("--sequence_length=4", "--overlap=1"))
+    assert "geometry=exact (now released)" in one_line(infer("--geometry=released"))
+    assert maps(tmp_path / "results" / "000") == times
+    assert infer("--sequence_length=4", "--overlap=1", "--overwrite=True").returncode == 0
+    assert all(times[name] < time for name, time in maps(tmp_path / "results" / "000").items())
+    (tmp_path / "results" / "run.json").unlink()
+    assert "no run.json" in one_line(infer())
+
+
+def test_an_interrupted_run_leaves_whole_files_and_goes_on(infer, videos, small_model, tmp_path):
+    command = [sys.executable, str(ROOT / "inference.py"), f"--videos_folder={videos}", "--of_available=False",
+               f"--inference_model={small_model}", "--sequence_length=2", "--overlap=1", *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("results/000/*.png")) and time.time() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert process.returncode in (0, 130)
+    for path in tmp_path.glob("results/*/*"):
+        read_image(path)
+    assert infer("--sequence_length=2", "--overlap=1").returncode == 0
+    assert (len(maps(tmp_path / "results/000")), len(maps(tmp_path / "results/001"))) == (10, 5)
+
+
+def test_frames_alone_are_enough(infer, videos, tmp_path):
+    infer()
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "results" / "000").iterdir()}
+    for path in (*videos.glob("*.mp4"), videos / "frames" / "videos.csv"):
+        path.unlink()
+    (videos / "frames" / "000").rename(videos / "frames" / "mine")
+    assert infer("--results_dir=again").returncode == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again" / "mine").iterdir()} == expected
+    assert (tmp_path / "again" / "mine.mp4").is_file()
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda path: path.write_bytes(b""), "is empty"),
+    (lambda path: path.write_bytes(path.read_bytes()[:99]), "cut short"),
+    (lambda path: write_image(path, np.zeros((40, 64, 3), np.uint8)), "64 x 40 pixels")])
+def test_a_bad_frame_is_named_and_other_videos_are_unharmed(infer, videos, tmp_path, spoil, message):
+    infer("--overlay=False", "--results_dir=before")
+    spoil(videos / "frames" / "000" / "000_0024.png")
+    line = one_line(infer("--sequence_length=4", "--overlap=1"))
+    assert "000_0024.png" in line
+    assert message in line
+    assert len(maps(tmp_path / "results" / "000")) == 7
+    assert len(maps(tmp_path / "results" / "001")) == 5
+    assert sorted(path.name for path in (tmp_path / "results").glob("*.mp4")) == ["001.mp4"]
+
+
+def test_bad_videos_are_named_and_others_unharmed(infer, videos, tmp_path):
+    (videos / "c.mp4").write_text("hello")
+    assert "c.mp4 is not a video" in one_line(infer())
+    assert len(maps(tmp_path / "results" / "000")) == 10
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--videos_folder=none"], "none does not exist"), (["--videos_folder=empty"], "neither videos nor frames"),
+    (["--inference_model=none.pth"], "none.pth does not exist"),
+    (["--sequence_lenght=4"], "did you mean sequence_length?"),
+    (["--overlap=4.5"], "overlap must be an int"), (["--device=gpu"], "device must be"),
+    (["--of_available=True"], "takes frames only: --of_available=False"), (["--results_dir=small.pth"], "small.pth"),
+    (["--videos_folder=small.pth"], "small.pth")])
+def test_bad_input_is_one_line(infer, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    assert message in one_line(infer(*arguments))
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write to a read-only folder")
+def test_a_read_only_results_folder(infer, tmp_path):
+    (tmp_path / "results").mkdir(mode=0o500)
+    assert "Permission denied: results" in one_line(infer())
+
+
+def test_flow_is_made_or_missed(script, shared, videos, tmp_path):
+    command = ["inference.py", f"--videos_folder={videos}", f"--inference_model={shared}/released/SST_Sal.pth", *SMALL,
+               "--of_available=True", "--flow_method=dis"]
+    line = one_line(script(*command, "--compute_flow=False"))
+    assert "000_0000.png is missing" in line
+    assert "python optical_flow.py" in line
+    assert script(*command).returncode == 0
+    assert len(maps(videos / "optical_flow" / "000")) == len(maps(tmp_path / "results" / "000")) == 10
+    (videos / "optical_flow" / "000" / "000_0012.png").unlink()
+    line = one_line(script(*command, "--compute_flow=False", "--overwrite=True"))
+    assert "000_0012.png" in line
