@@ -4,6 +4,7 @@ B batch, T frames, C channels, H height, W width. Input channels: 0-2 the frame 
 in [0, 1]. Output: o * tanh(c) of the decoder's cell, in (-1, 1), to be scaled by whoever shows it.
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -100,8 +101,16 @@ def save_model(model, path, config):
     checkpoint = {"format": FORMAT, "input_dim": model.input_dim, "hidden_dim": model.hidden_dim,
                   "geometry": model.geometry, "latitude": model.latitude, "config": config,
                   "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()}}
+    save_state(path, checkpoint)
+
+
+def save_state(path, state):
+    """Writes a dict of plain types and tensors, atomically. Serialised in memory first, so that a full disk is the
+    OSError that it is (torch.save itself raises a RuntimeError) and leaves the file that was there."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
     with replacing(path) as partial:
-        torch.save(checkpoint, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_model(path, device, geometry=""):

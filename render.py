@@ -58,6 +58,16 @@ def claim(folder, made_with):
     write_text(note, text)
 
 
+def picture(options):
+    """Writes the README's picture: a frame of the sample, its map, and the map over the frame, one below the other."""
+    frames = list_images(options.videos_folder / "frames" / "000")
+    frame = frames[len(frames) // 2]
+    image, saliency = read_image(frame), read_image(options.results_dir / "000" / frame.name, cv2.IMREAD_GRAYSCALE)
+    glow = overlay(image, saliency, image.shape[:2])
+    grey = cv2.cvtColor(cv2.resize(saliency, image.shape[1::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    write_image(options.file, np.vstack([image, grey, glow]))
+
+
 def dataset(options):
     """Writes the synthetic data set."""
     if options.height % 2:
@@ -97,12 +107,18 @@ def at_least(least, kind=int):
 
 def main(argv):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="sample|dataset|material")
+    commands = parser.add_subparsers(required=True, metavar="sample|picture|dataset|material")
     formatting = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
 
     command = commands.add_parser("sample", **formatting)
     command.add_argument("file", type=Path, help="video to write")
     command.set_defaults(make=sample)
+
+    command = commands.add_parser("picture", **formatting)
+    command.add_argument("file", type=Path, help="image to write")
+    command.add_argument("--videos_folder", type=Path, default=Path("data/videos"), help="where the sample is")
+    command.add_argument("--results_dir", type=Path, default=Path("results"), help="where inference.py put its maps")
+    command.set_defaults(make=picture)
 
     command = commands.add_parser("dataset", **formatting)
     command.add_argument("folder", type=Path, help="where videos, Gaze_txt_files and the split files go")

@@ -335,41 +335,34 @@ class _SphereConv(torch.autograd.Function):
 
 
 class _SphereMaxPool(torch.autograd.Function):
-    """(B, pixels, C) -> (B, output pixels, C). keep: whether the backward pass will ask which sample it was."""
+    """(B, pixels, C) -> (B, output pixels, C). Samples that are equally large share the gradient."""
 
     @staticmethod
-    def forward(ctx, x, key, keep):
-        B, P, C = x.shape
+    def forward(ctx, x, key):
+        ctx.key = key
+        ctx.save_for_backward(x)
         tiles = sampling(*key)
-        out = x.new_empty(B, tiles[-1].stop, C)
-        which = torch.empty_like(out, dtype=torch.uint8) if keep else None
+        out = x.new_empty(len(x), tiles[-1].stop, x.shape[2])
 
         def work(b, tile):
-            samples = (tile.matrix @ x[b]).view(-1, 9, C)
-            here = b, slice(tile.start, tile.stop)
-            if keep:
-                out[here], which[here] = samples.max(dim=1)
-            else:
-                torch.amax(samples, dim=1, out=out[here])
+            samples = (tile.matrix @ x[b]).unflatten(0, (-1, 9))  # (pixels of the tile, 9, C)
+            torch.amax(samples, dim=1, out=out[b, tile.start:tile.stop])
 
-        for_each_tile(work, B, tiles, x.device)
-        ctx.key, ctx.pixels = key, P
-        ctx.save_for_backward(which)
+        for_each_tile(work, len(x), tiles, x.device)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        which, = ctx.saved_tensors
-        B, _, C = grad.shape
+        x, = ctx.saved_tensors
 
         def block_of(n, b, tile):
-            here = b, slice(tile.start, tile.stop)
-            samples = grad.new_zeros(tile.stop - tile.start, 9, C)
-            samples.scatter_(1, which[here][:, None].long(), grad[here][:, None])
-            return tile.transposed @ samples.flatten(0, 1)
+            samples = (tile.matrix @ x[b]).unflatten(0, (-1, 9))
+            largest = (samples == samples.amax(dim=1, keepdim=True)).to(grad.dtype)
+            share = grad[b, tile.start:tile.stop] / largest.sum(dim=1)
+            return tile.transposed @ largest.mul_(share[:, None]).flatten(0, 1)
 
-        return sum_blocks(block_of, B, ctx.pixels, C, sampling(*ctx.key), grad), None, None
+        return sum_blocks(block_of, *x.shape, sampling(*ctx.key), x), None
 
 
 # ------------------------------------------------------------------------------------------------------------- modules
@@ -426,5 +419,5 @@ class SphereMaxPool2d(nn.Module):
     def forward(self, x):
         B, C, H, W = x.shape
         key = H, W, self.stride, self.geometry, x.device, x.dtype
-        largest = _SphereMaxPool.apply(pixels_first(x), key, x.requires_grad and torch.is_grad_enabled())
+        largest = _SphereMaxPool.apply(pixels_first(x), key)
         return channels_first(largest, -(-H // self.stride), W // self.stride)

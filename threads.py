@@ -49,3 +49,4 @@ def _pool(threads, _process):
 
 def _be_serial():
     torch.set_num_threads(1)
+    torch.get_num_threads()  # torch sets a thread up at its first use, from the number last set anywhere: now, from 1

@@ -7,7 +7,6 @@ A run's folder, runs_data_dir/RUN, gets its settings, log.jsonl, curves.png, pic
 resume) and best.pt (the model with the lowest validation loss, also saved as models_dir/MODEL_NAME.pth at the end).
 """
 
-import io
 import math
 import pickle
 import signal
@@ -28,9 +27,9 @@ import config
 import distributed
 import run_folder
 from augmentation import augment
-from files import InputError, read_split, replacing
+from files import InputError, read_split
 from loss import SphericalKLDiv
-from model import SST_Sal, load_model, save_model
+from model import SST_Sal, load_model, save_model, save_state
 from optical_flow import flow_folder
 from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
 from utils import configure, run, settings
@@ -114,15 +113,6 @@ def learning_rate(epoch):
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoints
-
-
-def save_state(path, state):
-    """Writes a dict of plain types and tensors, atomically. Serialised in memory first, so that a full disk is the
-    OSError that it is (torch.save itself raises a RuntimeError) and leaves the file of the epoch before."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with replacing(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
 
 
 def load_state(path):
