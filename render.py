@@ -1,6 +1,7 @@
 """Renders what the project makes itself: its sample clip, a synthetic data set, clips from stills.
 
     python render.py sample FILE.mp4               the clip in data/videos
+    python render.py picture FILE                  the picture in README.md, from what inference.py made of the sample
     python render.py dataset FOLDER                small videos and gaze recordings, laid out as VR-EyeTracking
     python render.py material STILL... FOLDER      equirectangular stills (or folders of them) -> short clips
 
@@ -11,15 +12,16 @@ import argparse
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from files import InputError, list_images, write_text
+from files import InputError, list_images, read_image, write_image, write_text
 from material import write_material
 from scene import EYE, PAINT, STILL, Scene, Thing, balloon, bird, forest, house, runner, sailboat, walker
 from synthetic import write_dataset
 from utils import run
-from video import write_video
+from video import overlay, write_video
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
 
