@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-cv2.setLogLevel(0)  # what OpenCV complains of on stderr, we say in one line, with the file's name
+cv2.utils.logging.setLogLevel(0)  # what OpenCV complains of on stderr, we say in one line, with the file's name
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
