@@ -113,13 +113,14 @@ def extract_video(video, identity, frames_dir, stereo_layout, bar):
             if frame is not None:
                 yield partial / f"{identity}_{index:04d}.png", frame
 
-    shapes = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # PNG compression takes longer than decoding
-        for shape in in_order(pool, write_sample, samples()):
-            shapes.append(shape)
     folder = frames_dir / identity
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # PNG compression takes longer than decoding
+            shapes = list(in_order(pool, write_sample, samples()))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     cut_short = count < 0.9 * info.frames
     problem = f"{video} was cut short: only {count} of its {info.frames} frames could be read" if cut_short else ""
     height, width = shapes[0]

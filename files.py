@@ -31,6 +31,9 @@ def replacing(path):
     try:
         yield partial
         partial.replace(path)
+    except OSError as problem:  # a full disk names no file
+        problem.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -42,6 +42,11 @@ def test_what_fails_halfway_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.txt'"), replacing(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize(("name", "number"), [
     ("000_0012.png", 12), ("7.png", 7), ("v2_x.png", None), ("a_12345.png", 12345)])
 def test_frame_numbers(name, number):
