@@ -69,5 +69,5 @@ evaluation_dir = "evaluation"   # evaluate.py's tables and figures
 equator_sigma = 25.0            # of the equator prior, a Gaussian of latitude that others are compared with, degrees
 
 # Machine
-device = ""                     # "cpu", "cuda", "cuda:1", "mps"; "" = a GPU where there is one
+device = ""                     # "cpu", "cuda", "cuda:1"; "" = a GPU where there is one
 num_workers = 2                 # processes that read frames while the model runs; 0 = read in the main process

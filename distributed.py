@@ -34,7 +34,7 @@ def world():
 def choose_device(name):
     """The torch device of that name, "" for a GPU where there is one. Raises InputError where there is no such."""
     if not name:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:

@@ -16,6 +16,7 @@ the backward pass samples again instead of keeping it.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -235,21 +236,34 @@ def for_each_tile(work, images, tiles, device):
     for_each(lambda piece: work(*piece), [(b, tile) for b in range(images) for tile in tiles], device)
 
 
-def sum_blocks(block_of, B, P, C, tiles, like):
-    """The images (B, P, C) to whose pixels from tile.first to tile.last - 1 every tile adds block_of(n, b, tile), where
-    n counts tiles and images. What overlaps is added up in a fixed order, so that the same step gives the same sum."""
-    blocks = [None] * (B * len(tiles))
-    images = like.new_zeros(B, P, C)
+@lru_cache(maxsize=32)
+def source_pieces(height, width, *rest, **summed):
+    """The source of a `sampling` in pieces: list of (first pixel, last + 1, numbers of the tiles that read them)."""
+    tiles = sampling(height, width, *rest, **summed)
+    ends = [0, *sorted({tile.first for tile in tiles} - {0}), height * width]
+    return [(start, stop, [n for n, tile in enumerate(tiles) if tile.first < stop and start < tile.last])
+            for start, stop in pairwise(ends)]
 
-    def compute(n):
-        blocks[n] = block_of(n, n // len(tiles), tiles[n % len(tiles)])
 
-    def add(image):
-        for n, tile in enumerate(tiles):
-            images[image, tile.first:tile.last] += blocks[image * len(tiles) + n]
+def sum_blocks(block_of, like, tiles, pieces):
+    """Images as `like` (B, pixels, C), to whose pixels from tile.first to tile.last - 1 every tile adds
+    block_of(b, n, tile). Where tiles overlap the order is fixed, so that the same step always gives the same sum."""
+    blocks, images = {}, like.new_empty(like.shape)
 
-    for_each(compute, range(len(blocks)), like.device)
-    for_each(add, range(B), like.device)
+    def compute(piece):
+        b, n = piece
+        blocks[b, n] = block_of(b, n, tiles[n])
+
+    def add(b, piece):
+        start, stop, overlapping = piece
+        images[b, start:stop] = 0
+        for n in overlapping:
+            first, last = tiles[n].first, tiles[n].last
+            top, bottom = max(start, first), min(stop, last)
+            images[b, top:bottom] += blocks[b, n][top - first:bottom - first]
+
+    for_each(compute, [(b, n) for b in range(len(like)) for n in range(len(tiles))], like.device)
+    for_each_tile(add, len(like), pieces, like.device)
     return images
 
 
@@ -268,11 +282,17 @@ def convolve(x, kernel, bias, key, finish, out=None):
         samples = (tile.matrix @ x[b]).view(tile.stop - tile.start, -1)  # (pixels of the tile, 9 * C)
         finish(b, tile, torch.addmm(bias, samples, kernel, out=place(b, tile)))
 
+    def multiply(b, piece):
+        start, stop, _ = piece
+        torch.mm(x[b, start:stop], kernel, out=products[b, 9 * start:9 * stop].view(stop - start, -1))
+
     def multiply_first(b, tile):
         finish(b, tile, torch.add(tile.matrix @ products[b], bias, out=place(b, tile)))
 
     if len(bias) < C:
-        products = (x @ pixel_kernel(kernel, C)).view(B, 9 * P, -1)
+        kernel = pixel_kernel(kernel, C)
+        products = x.new_empty(B, 9 * P, len(bias))
+        for_each_tile(multiply, B, source_pieces(*key), x.device)
         for_each_tile(multiply_first, B, sampling(*key, summed=True), x.device)
     else:
         for_each_tile(sample_first, B, sampling(*key), x.device)
@@ -291,29 +311,34 @@ def convolve_backward(x, kernel, key, gradient, first_channel):
     B, P, C = x.shape
     O = kernel.shape[1]
     multiply_first = C > O
-    tiles = sampling(*key, summed=multiply_first)
+    tiles, pieces = sampling(*key, summed=multiply_first), source_pieces(*key, summed=multiply_first)
     if multiply_first:
         kernel = pixel_kernel(kernel, C)
-        kernel_x = kernel[first_channel:].t().contiguous()  # (9 * O, C - first_channel)
+        kernel_x = kernel[first_channel:].t().contiguous()  # (9 * O, channels)
     else:
         kernel_x = kernel.unflatten(0, (9, C))[:, first_channel:].flatten(0, 1).t().contiguous()  # (O, 9 * channels)
-    grad_kernels, grad_biases = x.new_empty(B * len(tiles), *kernel.shape), x.new_empty(B * len(tiles), O)
+    grad_kernels, grad_biases = x.new_empty(B, len(tiles), *kernel.shape), x.new_empty(B, len(tiles), O)
 
-    def block_of(n, b, tile):
+    def block_of(b, n, tile):
         grad = gradient(b, tile)
-        torch.sum(grad, dim=0, out=grad_biases[n])
+        torch.sum(grad, dim=0, out=grad_biases[b, n])
         if multiply_first:
             grad = (tile.transposed @ grad).view(tile.last - tile.first, -1)  # (source pixels, 9 * O)
-            torch.mm(x[b, tile.first:tile.last].t(), grad, out=grad_kernels[n])
+            torch.mm(x[b, tile.first:tile.last].t(), grad, out=grad_kernels[b, n])
             return grad @ kernel_x
-        torch.mm((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, out=grad_kernels[n])
+        torch.mm((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, out=grad_kernels[b, n])
         return tile.transposed @ (grad @ kernel_x).view(-1, C - first_channel)
 
-    grad_x = sum_blocks(block_of, B, P, C - first_channel, tiles, x)
-    grad_kernel = grad_kernels.sum(dim=0)
+    grad_x = sum_blocks(block_of, x[:, :, first_channel:], tiles, pieces)
+    grad_kernel = torch.empty_like(kernel)
+
+    def sum_kernels(rows):
+        torch.sum(grad_kernels[:, :, rows], dim=(0, 1), out=grad_kernel[rows])
+
+    for_each(sum_kernels, [slice(row, row + 32) for row in range(0, len(kernel), 32)], x.device)
     if multiply_first:
         grad_kernel = grad_kernel.unflatten(1, (9, O)).transpose(0, 1).flatten(0, 1)
-    return grad_x, grad_kernel, grad_biases.sum(dim=0)
+    return grad_x, grad_kernel, grad_biases.sum(dim=(0, 1))
 
 
 class _SphereConv(torch.autograd.Function):
@@ -356,13 +381,13 @@ class _SphereMaxPool(torch.autograd.Function):
     def backward(ctx, grad):
         x, = ctx.saved_tensors
 
-        def block_of(n, b, tile):
+        def block_of(b, n, tile):
             samples = (tile.matrix @ x[b]).unflatten(0, (-1, 9))
             largest = (samples == samples.amax(dim=1, keepdim=True)).to(grad.dtype)
             share = grad[b, tile.start:tile.stop] / largest.sum(dim=1)
             return tile.transposed @ largest.mul_(share[:, None]).flatten(0, 1)
 
-        return sum_blocks(block_of, *x.shape, sampling(*ctx.key), x), None
+        return sum_blocks(block_of, x, sampling(*ctx.key), source_pieces(*ctx.key)), None
 
 
 # ------------------------------------------------------------------------------------------------------------- modules

@@ -14,7 +14,7 @@ import torch
 def for_each(work, pieces, device):
     """Calls work(piece) for every piece, in any order: on a CPU on as many threads as torch may use
     (`torch.set_num_threads`). The threads record no gradients."""
-    threads = min(torch.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
     if threads == 1:
         for piece in pieces:
             work(piece)

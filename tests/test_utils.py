@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import config
 from files import InputError
-from utils import configure, exit_code, in_order, override, settings, validate
+from utils import configure, exit_code, help_text, in_order, override, settings, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"epochs": 240, "lr": 0.8, "resolution": (240, 320), "overlay": True, "frames_dir": "frames"}
@@ -108,6 +108,11 @@ def test_help_lists_every_setting_with_default_and_comment(script):
         assert f"--{name}=" in result.stdout
     assert "--overlap=4 " in result.stdout
     assert "warm up the state" in result.stdout
+
+
+def test_the_readme_lists_every_setting_as_help_does():
+    listed = help_text(config, SimpleNamespace(__doc__="")).partition("Settings")[2].partition("\n\n")[2]
+    assert listed.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_exit_codes(capsys):
