@@ -28,9 +28,9 @@ import inference
 import metrics
 import report
 from distributed import choose_device
-from files import InputError, number_images, read_split, write_image, write_text
+from files import InputError, number_images, read_split, write_text
 from loss import solid_angle
-from optical_flow import flow_folder, make_flow, require_flow
+from optical_flow import provide_flow
 from spherical_conv import pixel_to_sphere
 from utils import configure, in_order, run
 from video import overlay
@@ -249,23 +249,11 @@ def predict_missing(names):
     description = {**inference.describe(model, config), "frames_dir": str(Path(config.frames_dir).resolve())}
     del description["videos_folder"]
     since = inference.claim_results(config.results_dir, description, config.overwrite)
-    flow_dir = find_flow(names, device)
-
-    missing = {video.id: inference.missing_maps(video, config.results_dir, since) for video in videos}
-    windows = [window for video in videos
-               for window in dataset.split_windows(video, config.sequence_length, config.overlap)
-               if missing[video.id] & set(range(window.first, window.stop))]
-    with tqdm(total=sum(window.stop - window.first for window in windows), desc="predicting", unit="frame") as bar:
-        clips = dataset.read_windows(windows, flow_dir, config.resolution, config.num_workers)
-        for window, (clip, problem) in zip(windows, clips):
-            if problem:
-                raise InputError(problem)
-            maps = inference.predict_clip(model, clip, device)
-            for index in range(window.first, window.stop):
-                path = inference.map_path(config.results_dir, window.video, window.video.frames[index])
-                path.parent.mkdir(exist_ok=True)
-                write_image(path, inference.grey_levels(maps[index - window.start]))
-                bar.update()
+    flow_dir, problems = provide_flow(config.frames_dir, names, device) if config.of_available else (None, [])
+    for _, _, problem in inference.write_maps(model, videos, flow_dir, since, device):
+        problems += [problem] if problem else []
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
 
 
 def read_record(results_dir):
@@ -279,21 +267,6 @@ def read_record(results_dir):
 def checksum(path):
     """SHA-256 of a file, "" where there is none."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
-
-
-def find_flow(names, device):
-    """The folder with the flow of those videos, made where it is missing; None for a model without flow."""
-    if not config.of_available:
-        return None
-    flow_dir = flow_folder(config.optical_flow_dir, config.frames_dir)
-    if config.compute_flow:
-        problems = make_flow(config.frames_dir, flow_dir, names, config.flow_method, config.flow_weights,
-                             config.flow_resolution, config.flow_save_raw, device)
-        if problems:
-            raise InputError("\n".join(problems))
-    else:
-        require_flow(config.frames_dir, flow_dir, names, "python evaluate.py --compute_flow=True")
-    return flow_dir
 
 
 def training_videos(test):

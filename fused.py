@@ -11,15 +11,32 @@ from spherical_conv import channels_first, convolve, convolve_backward
 from threads import for_each
 
 
-def lstm_step(x, hidden, cell, kernel, bias, key):
+def lstm_step(x, hidden, cell, kernel, bias, key, reuse):
     """The next hidden and cell state, (B, pixels, hidden) each.
 
     x: (B, C, H, W); kernel: (9 * (C + hidden), 4 * hidden), the gates in the order input, forget, output, candidate;
-    bias: (4 * hidden,); key: the arguments of `spherical_conv.sampling`.
+    bias: (4 * hidden,); key: the arguments of `spherical_conv.sampling`; reuse: hidden and cell may be overwritten.
     """
     tensors = x, hidden, cell, kernel, bias
-    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return _LSTMStep.apply(*tensors, key, keep)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _LSTMStep.apply(*tensors, key)
+    return advance(*tensors, key, (hidden, cell) if reuse else (torch.empty_like(hidden), torch.empty_like(cell)))
+
+
+def advance(x, hidden, cell, kernel, bias, key, next_state, gates=None):
+    """Fills and returns next_state; also gates (B, pixels, 4 * hidden), activated, where they are to be kept."""
+    next_hidden, next_cell = next_state
+
+    def finish(b, tile, gates):
+        pixels = b, slice(tile.start, tile.stop)
+        gates[:, -hidden.shape[2]:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, the faster one
+        i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
+        g.mul_(2).sub_(1)
+        here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
+        torch.mul(o, tanh(here), out=next_hidden[pixels])
+
+    convolve(join(x, hidden), kernel, bias, key, finish, gates)
+    return next_state
 
 
 def join(x, hidden):
@@ -45,28 +62,16 @@ def tanh(x):
 
 
 class _LSTMStep(torch.autograd.Function):
-    """See `lstm_step`. keep: whether there will be a backward pass."""
+    """See `lstm_step`."""
 
     @staticmethod
-    def forward(ctx, x, hidden, cell, kernel, bias, key, keep):
-        next_hidden, next_cell = torch.empty_like(hidden), torch.empty_like(cell)
-        all_gates = hidden.new_empty(*hidden.shape[:2], len(bias)) if keep else None
-
-        width = hidden.shape[2]
-
-        def finish(b, tile, gates):
-            pixels = b, slice(tile.start, tile.stop)
-            gates[:, -width:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, and the faster one
-            i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
-            g.mul_(2).sub_(1)
-            here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
-            torch.mul(o, tanh(here), out=next_hidden[pixels])
-
-        convolve(join(x, hidden), kernel, bias, key, finish, all_gates)
-        if keep:
-            ctx.key = key
-            ctx.save_for_backward(x, hidden, cell, kernel, all_gates, next_cell)
-        return next_hidden, next_cell
+    def forward(ctx, x, hidden, cell, kernel, bias, key):
+        gates = hidden.new_empty(*hidden.shape[:2], len(bias))
+        next_state = torch.empty_like(hidden), torch.empty_like(cell)
+        advance(x, hidden, cell, kernel, bias, key, next_state, gates)
+        ctx.key = key
+        ctx.save_for_backward(x, hidden, cell, kernel, gates, next_state[1])
+        return next_state
 
     @staticmethod
     @once_differentiable
@@ -89,4 +94,4 @@ class _LSTMStep(torch.autograd.Function):
         skipped = 0 if ctx.needs_input_grad[0] else C
         grad, grad_kernel, grad_bias = convolve_backward(join(x, hidden), kernel, ctx.key, gradient, skipped)
         grad_x = None if skipped else channels_first(grad[:, :, :C], *x.shape[2:])
-        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_kernel, grad_bias, None, None
+        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_kernel, grad_bias, None

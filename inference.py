@@ -28,7 +28,7 @@ from distributed import barrier, join, leave, rank, total, world
 from extraction import extract_frames, read_catalogue
 from files import InputError, read_image, write_image, write_text
 from model import load_model
-from optical_flow import flow_folder, make_flow, require_flow
+from optical_flow import provide_flow
 from utils import configure, in_order, run, settings
 from video import SAMPLES_PER_SECOND, even_size, overlay, write_video
 
@@ -151,38 +151,21 @@ def find_videos():
         raise InputError("\n".join(problems) or str(problem)) from None
 
 
-def find_flow(videos, device):
-    """The folder with the flow of the videos, computed where it is missing, and what went wrong. (None, []) for a model
-    without flow."""
-    if not config.of_available:
-        return None, []
-    frames_dir, ids = Path(config.videos_folder, "frames"), [video.id for video in videos]
-    flow_dir = flow_folder(config.optical_flow_dir, frames_dir)
-    if not config.compute_flow:
-        options = [f"--{name}={getattr(config, name)}" for name in ("videos_folder", "optical_flow_dir")]
-        require_flow(frames_dir, flow_dir, ids, " ".join(["python optical_flow.py", *options]))
-        return flow_dir, []
-    return flow_dir, make_flow(frames_dir, flow_dir, ids, config.flow_method, config.flow_weights,
-                               config.flow_resolution, config.flow_save_raw, device)
-
-
-def predict_videos(model, videos, flow_dir, since, device):
-    """Writes the maps that are missing and the overlays; returns the number of maps written and what went wrong, at
-    most a line a video."""
-    catalogue = read_catalogue(Path(config.videos_folder, "frames"))
+def write_maps(model, videos, flow_dir, since, device):
+    """Writes the maps that are missing. Yields (video, number of maps written, problem or None) after each video."""
     missing = {video.id: missing_maps(video, config.results_dir, since) for video in videos}
     windows = {video.id: [window for window in split_windows(video, config.sequence_length, config.overlap)
                           if missing[video.id] & set(range(window.first, window.stop))] for video in videos}
     clips = read_windows([*chain(*windows.values())], flow_dir, config.resolution, config.num_workers)
-    problems, written = {}, 0
     with tqdm(total=sum(map(len, missing.values())), unit="frame", disable=not any(missing.values())) as bar:
         for video in videos:
             bar.set_description(video.id)
             Path(config.results_dir, video.id).mkdir(exist_ok=True)
+            written, first_problem = 0, None
             for window in windows[video.id]:
                 clip, problem = next(clips)
                 if problem:
-                    problems.setdefault(video.id, problem)
+                    first_problem = first_problem or problem
                     continue
                 maps = predict_clip(model, clip, device)
                 for index in range(window.first, window.stop):
@@ -190,8 +173,7 @@ def predict_videos(model, videos, flow_dir, since, device):
                     write_image(path, grey_levels(maps[index - window.start]))
                 written += window.stop - window.first
                 bar.update(len(missing[video.id] & set(range(window.first, window.stop))))
-            tqdm.write(finish_video(video, catalogue.get(video.id), since, video.id in problems), file=sys.stdout)
-    return written, list(problems.values())
+            yield video, written, first_problem
 
 
 def finish_video(video, row, since, incomplete):
@@ -214,17 +196,24 @@ def main(argv):
     videos, problems = find_videos()
     description = describe(model, config)
     since = claim_results(config.results_dir, description, config.overwrite and rank() == 0)
-    flow_dir, flow_problems = find_flow(videos, device)
-    start = time.perf_counter()
-    written, map_problems = predict_videos(model, videos, flow_dir, since, device)
+    flow_dir = None
+    if config.of_available:
+        frames_dir, ids = Path(config.videos_folder, "frames"), [video.id for video in videos]
+        flow_dir, flow_problems = provide_flow(frames_dir, ids, device)
+        problems += flow_problems
+    catalogue = read_catalogue(Path(config.videos_folder, "frames"))
+    written, start = 0, time.perf_counter()
+    for video, count, problem in write_maps(model, videos, flow_dir, since, device):
+        written += count
+        problems += [problem] if problem else []
+        tqdm.write(finish_video(video, catalogue.get(video.id), since, incomplete=bool(problem)), file=sys.stdout)
     seconds = time.perf_counter() - start
     written = int(total([written], device)[0])
     if rank() == 0:
         write_record(config.results_dir, description, since, written, seconds)
     leave()
-    problems = list(dict.fromkeys(problems + flow_problems + map_problems))
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError("\n".join(dict.fromkeys(problems)))
     print(f"{written} maps in {seconds:.1f} s ({written / seconds:.1f} frames/s)")
 
 

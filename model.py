@@ -23,7 +23,8 @@ FORMAT = 1  # of our checkpoints
 class SphericalConvLSTMCell(nn.Module):
     """A convolutional LSTM on the sphere (paper, section 3.2): one convolution of input and hidden state for all gates.
 
-    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state.
+    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state, which
+    may overwrite the one given if that is to be reused.
     """
 
     def __init__(self, input_dim, hidden_dim, geometry):
@@ -31,13 +32,16 @@ class SphericalConvLSTMCell(nn.Module):
         self.hidden_dim = hidden_dim
         self.conv = SphereConv2d(input_dim + hidden_dim, 4 * hidden_dim, stride=1, bias=True, geometry=geometry)
 
-    def forward(self, x, state):
+    def forward(self, x, state, reuse=False):
         B, C, H, W = x.shape
         if C + self.hidden_dim != self.conv.in_channels:
             raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
-        hidden, cell = map(pixels_first, state) if state else (x.new_zeros(B, H * W, self.hidden_dim),) * 2
+        if state:
+            hidden, cell = map(pixels_first, state)  # (B, H * W, hidden_dim) each
+        else:
+            hidden, cell = x.new_zeros(2, B, H * W, self.hidden_dim)
         key = H, W, 1, self.conv.geometry, x.device, x.dtype
-        state = lstm_step(x, hidden, cell, self.conv.kernel(), self.conv.bias, key)  # (B, H * W, hidden_dim) each
+        state = lstm_step(x, hidden, cell, self.conv.kernel(), self.conv.bias, key, reuse)
         return tuple(channels_first(values, H, W) for values in state)
 
 
@@ -61,36 +65,38 @@ class SST_Sal(nn.Module):
         """(B, T, C, H, W) -> (B, T, 1, H, W), from an empty state."""
         B, T, C, H, W = frames.shape
         state, maps = None, []
-        for t in range(T):
-            state = self.next_state(frames[:, t], state)
+        for frame in self.encoder_input(frames).unbind(dim=1):
+            state = self.next_state(frame, state, reuse=not torch.is_grad_enabled())
             maps.append(state[1][0])  # (B, 1, ceil(H / 2), W / 2)
         return F.interpolate(torch.cat(maps), size=(H, W), mode="nearest").unflatten(0, (T, B)).transpose(0, 1)
 
     def step(self, frame, state):
         """One frame (B, C, H, W) and the state so far, None at first -> map (B, 1, H, W) and the next state."""
-        state = self.next_state(frame, state)
+        state = self.next_state(self.encoder_input(frame), state, reuse=False)
         return F.interpolate(state[1][0], size=frame.shape[2:], mode="nearest"), state
 
-    def next_state(self, frame, state):
-        """The encoder's and the decoder's state, hidden and cell each, after one more frame (B, C, H, W)."""
-        B, C, H, W = frame.shape
+    def encoder_input(self, frames):
+        """What the encoder sees of frames (..., C, H, W), which are checked: with `latitude`, (..., C + 2, H, W)."""
+        C, H, W = frames.shape[-3:]
         if self.input_dim != C:
             raise ValueError(f"the model takes {self.input_dim} channels, got {C}")
         if W % 4 or W < 8:
             raise ValueError(f"the width must be a multiple of 4 and at least 8 (it is halved once), got {W}")
+        return torch.cat([frames, latitude_channels(frames)], dim=-3) if self.latitude else frames
+
+    def next_state(self, x, state, reuse):
+        """The encoder's and the decoder's state, hidden and cell each, after one more input of the encoder."""
         encoder_state, decoder_state = state or (None, None)
-        if self.latitude:
-            frame = torch.cat([frame, latitude_channels(frame)], dim=1)  # (B, C + 2, H, W)
-        encoder_state = self.encoder["lstm"](frame, encoder_state)
+        encoder_state = self.encoder["lstm"](x, encoder_state, reuse)
         decoder_state = self.decoder["lstm"](self.pool(encoder_state[0]), decoder_state)
         return encoder_state, decoder_state
 
 
-def latitude_channels(frame):
-    """sin and cos of the latitude of every pixel of frames (B, C, H, W): (B, 2, H, W)."""
-    B, _, H, W = frame.shape
-    lat = pixel_to_sphere(torch.arange(H, device=frame.device, dtype=frame.dtype), 0, H, W)[0]
-    return torch.stack([lat.sin(), lat.cos()])[None, :, :, None].expand(B, 2, H, W)
+def latitude_channels(frames):
+    """sin and cos of the latitude of every pixel of frames (..., C, H, W): (..., 2, H, W)."""
+    *leading, _, H, W = frames.shape
+    lat = pixel_to_sphere(torch.arange(H, device=frames.device, dtype=frames.dtype), 0, H, W)[0]
+    return torch.stack([lat.sin(), lat.cos()])[:, :, None].expand(*leading, 2, H, W)
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoints

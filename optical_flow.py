@@ -231,6 +231,22 @@ def write_flow(made):
 # ------------------------------------------------------------------------------------------------------------- script
 
 
+def provide_flow(frames_dir, ids, device):
+    """The folder with the flow of frames_dir/ID, for every id, and what was wrong with frames, a line each.
+
+    Of the settings: compute_flow makes what is missing; without it the first that is raises InputError.
+    """
+    frames_dir = Path(frames_dir)
+    flow_dir = flow_folder(config.optical_flow_dir, frames_dir)
+    if config.compute_flow:
+        return flow_dir, make_flow(frames_dir, flow_dir, ids, config.flow_method, config.flow_weights,
+                                   config.flow_resolution, config.flow_save_raw, device)
+    folder = f" --optical_flow_dir={config.optical_flow_dir}" if config.optical_flow_dir else ""
+    command = f"python optical_flow.py --videos_folder={frames_dir.parent}{folder}"
+    require_flow(frames_dir, flow_dir, ids, command if frames_dir.name == "frames" else "--compute_flow=True")
+    return flow_dir, []
+
+
 def main(argv):
     configure(config, argv)
     device = choose_device(config.device)
@@ -239,8 +255,8 @@ def main(argv):
     ids = [folder.name for folder in list_folders(frames_dir)] if frames_dir.is_dir() else []
     if not ids and not problems:
         raise InputError(f"{config.videos_folder} holds neither videos nor frames/ID/ID_FRAME.png")
-    problems += make_flow(frames_dir, flow_folder(config.optical_flow_dir, frames_dir), ids, config.flow_method,
-                          config.flow_weights, config.flow_resolution, config.flow_save_raw, device)
+    config.compute_flow = True  # what this script is for
+    problems += provide_flow(frames_dir, ids, device)[1]
     if problems:
         raise InputError("\n".join(problems))
 

@@ -292,7 +292,7 @@ def convolve(x, kernel, bias, key, finish, out=None):
     if len(bias) < C:
         kernel = pixel_kernel(kernel, C)
         products = x.new_empty(B, 9 * P, len(bias))
-        for_each_tile(multiply, B, source_pieces(*key), x.device)
+        for_each_tile(multiply, B, source_pieces(*key, summed=True), x.device)
         for_each_tile(multiply_first, B, sampling(*key, summed=True), x.device)
     else:
         for_each_tile(sample_first, B, sampling(*key), x.device)

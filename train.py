@@ -30,7 +30,7 @@ from augmentation import augment
 from files import InputError, read_split
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model, save_state
-from optical_flow import flow_folder
+from optical_flow import provide_flow
 from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
 from utils import configure, run, settings
 
@@ -41,10 +41,16 @@ INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 # ------------------------------------------------------------------------------------------------------ parts of a run
 
 
-def load_datasets():
-    """(training, validation) windows. The processes share the work of caching; what is left out is printed."""
-    flow_dir = flow_folder(config.optical_flow_dir, config.frames_dir) if config.of_available else ""
+def load_datasets(device):
+    """(training, validation) windows. The processes share the work of flow and caching; what is left out is printed."""
     names = split_videos(read_split(config.videos_train_file), config.validation_split)
+    flow_dir = ""
+    if config.of_available:
+        mine = [name for part in names for name in part][distributed.rank() :: distributed.world()]
+        flow_dir, problems = provide_flow(config.frames_dir, mine, device)
+        if problems:
+            raise InputError("\n".join(problems))
+        distributed.barrier()
     parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir) for part in names]
     sources = [source for part in parts for video in part for source in video.sources()]
     threads = max(1, config.num_workers)
@@ -324,7 +330,7 @@ def main(argv):
     if config.precision == "bf16" and device.type != "cuda":
         raise InputError(f'precision "bf16" needs an NVIDIA GPU, and device is {device}; set precision to "float32"')
     torch.manual_seed(config.seed)
-    training, validation = load_datasets()
+    training, validation = load_datasets(device)
     loaders = make_loader(training, config.seed, device), make_loader(validation, None, device) if validation else None
     loss_fn = SphericalKLDiv(config.loss).to(device)
     model = make_model(resumed).to(device)

@@ -59,13 +59,10 @@ def conv_lstm(conv, x, state):
 def straightforward(model, frames):
     """What an `SST_Sal` computes, with its weights: (B, T, C, H, W) -> (B, T, 1, H, W)."""
     encoder, decoder = model.encoder["lstm"], model.decoder["lstm"]
-    return recurrence(frames if not model.latitude else torch.cat([frames, latitudes(frames)], dim=2),
-                      lambda x: sphere_conv(x, encoder.conv), lambda x: sphere_max_pool(x, model.pool),
+    if model.latitude:
+        frames = torch.cat([frames, latitude_channels(frames)], dim=2)
+    return recurrence(frames, lambda x: sphere_conv(x, encoder.conv), lambda x: sphere_max_pool(x, model.pool),
                       lambda x: sphere_conv(x, decoder.conv), encoder.hidden_dim)
-
-
-def latitudes(frames):
-    return latitude_channels(frames[:, 0])[:, None].expand(-1, frames.shape[1], -1, -1, -1)
 
 
 def recurrence(frames, encoder, pool, decoder, hidden_dim):
