@@ -11,19 +11,19 @@ from spherical_conv import channels_first, convolve, convolve_backward
 from threads import for_each
 
 
-def lstm_step(x, hidden, cell, kernel, bias, key, reuse):
+def lstm_step(x, hidden, cell, weight, bias, key, reuse):
     """The next hidden and cell state, (B, pixels, hidden) each.
 
-    x: (B, C, H, W); kernel: (9 * (C + hidden), 4 * hidden), the gates in the order input, forget, output, candidate;
+    x: (B, C, H, W); weight: (4 * hidden, C + hidden, 3, 3), the gates in the order input, forget, output, candidate;
     bias: (4 * hidden,); key: the arguments of `spherical_conv.sampling`; reuse: hidden and cell may be overwritten.
     """
-    tensors = x, hidden, cell, kernel, bias
+    tensors = x, hidden, cell, weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _LSTMStep.apply(*tensors, key)
     return advance(*tensors, key, (hidden, cell) if reuse else (torch.empty_like(hidden), torch.empty_like(cell)))
 
 
-def advance(x, hidden, cell, kernel, bias, key, next_state, gates=None):
+def advance(x, hidden, cell, weight, bias, key, next_state, gates=None):
     """Fills and returns next_state; also gates (B, pixels, 4 * hidden), activated, where they are to be kept."""
     next_hidden, next_cell = next_state
 
@@ -35,7 +35,7 @@ def advance(x, hidden, cell, kernel, bias, key, next_state, gates=None):
         here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
         torch.mul(o, tanh(here), out=next_hidden[pixels])
 
-    convolve(join(x, hidden), kernel, bias, key, finish, gates)
+    convolve(join(x, hidden), weight, bias, key, finish, gates)
     return next_state
 
 
@@ -65,18 +65,18 @@ class _LSTMStep(torch.autograd.Function):
     """See `lstm_step`."""
 
     @staticmethod
-    def forward(ctx, x, hidden, cell, kernel, bias, key):
+    def forward(ctx, x, hidden, cell, weight, bias, key):
         gates = hidden.new_empty(*hidden.shape[:2], len(bias))
         next_state = torch.empty_like(hidden), torch.empty_like(cell)
-        advance(x, hidden, cell, kernel, bias, key, next_state, gates)
+        advance(x, hidden, cell, weight, bias, key, next_state, gates)
         ctx.key = key
-        ctx.save_for_backward(x, hidden, cell, kernel, gates, next_state[1])
+        ctx.save_for_backward(x, hidden, cell, weight, gates, next_state[1])
         return next_state
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_hidden, grad_cell):
-        x, hidden, cell, kernel, all_gates, next_cell = ctx.saved_tensors
+        x, hidden, cell, weight, all_gates, next_cell = ctx.saved_tensors
         C = x.shape[1]
         grad_previous = torch.empty_like(cell)
 
@@ -92,6 +92,6 @@ class _LSTMStep(torch.autograd.Function):
             return torch.cat([grad_c * g, grad_c * cell[pixels], grad * tanh_cell, grad_c * i], dim=1).mul_(slope)
 
         skipped = 0 if ctx.needs_input_grad[0] else C
-        grad, grad_kernel, grad_bias = convolve_backward(join(x, hidden), kernel, ctx.key, gradient, skipped)
+        grad, grad_weight, grad_bias = convolve_backward(join(x, hidden), weight, ctx.key, gradient, skipped)
         grad_x = None if skipped else channels_first(grad[:, :, :C], *x.shape[2:])
-        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_kernel, grad_bias, None
+        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_weight, grad_bias, None

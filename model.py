@@ -41,7 +41,7 @@ class SphericalConvLSTMCell(nn.Module):
         else:
             hidden, cell = x.new_zeros(2, B, H * W, self.hidden_dim)
         key = H, W, 1, self.conv.geometry, x.device, x.dtype
-        state = lstm_step(x, hidden, cell, self.conv.kernel(), self.conv.bias, key, reuse)
+        state = lstm_step(x, hidden, cell, self.conv.weight, self.conv.bias, key, reuse)
         return tuple(channels_first(values, H, W) for values in state)
 
 

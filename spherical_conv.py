@@ -267,13 +267,24 @@ def sum_blocks(block_of, like, tiles, pieces):
     return images
 
 
-def convolve(x, kernel, bias, key, finish, out=None):
+def kernel_of(weight, multiply_first):
+    """The weight (O, C, 3, 3) as it multiplies samples, (9 * C, O), or pixels, (C, 9 * O)."""
+    O, C = weight.shape[:2]
+    kernel = weight.new_empty((C, 9, O) if multiply_first else (9, C, O))
+    taps = kernel.transpose(0, 1) if multiply_first else kernel  # (9, C, O)
+    for_each(lambda n: taps[n].copy_(weight[:, :, n // 3, n % 3].t()), range(9), weight.device)
+    return kernel.flatten(1) if multiply_first else kernel.flatten(0, 1)
+
+
+def convolve(x, weight, bias, key, finish, out=None):
     """Calls finish(b, tile, products) for each tile, products: (pixels of the tile, O).
 
-    x: (B, pixels, C), kernel: (9 * C, O), bias: (O,). The products live as long as the call of `finish`, or in
+    x: (B, pixels, C), weight: (O, C, 3, 3), bias: (O,). The products live as long as the call of `finish`, or in
     out: (B, output pixels, O). Whichever of input and output has fewer channels is sampled: the two steps commute.
     """
     B, P, C = x.shape
+    O = len(weight)
+    kernel = kernel_of(weight, multiply_first=O < C)
 
     def place(b, tile):
         return None if out is None else out[b, tile.start:tile.stop]
@@ -289,35 +300,26 @@ def convolve(x, kernel, bias, key, finish, out=None):
     def multiply_first(b, tile):
         finish(b, tile, torch.add(tile.matrix @ products[b], bias, out=place(b, tile)))
 
-    if len(bias) < C:
-        kernel = pixel_kernel(kernel, C)
-        products = x.new_empty(B, 9 * P, len(bias))
+    if O < C:
+        products = x.new_empty(B, 9 * P, O)
         for_each_tile(multiply, B, source_pieces(*key, summed=True), x.device)
         for_each_tile(multiply_first, B, sampling(*key, summed=True), x.device)
     else:
         for_each_tile(sample_first, B, sampling(*key), x.device)
 
 
-def pixel_kernel(kernel, channels):
-    """The kernel (9 * C, O) as it multiplies pixels instead of samples: (C, 9 * O)."""
-    return kernel.unflatten(0, (9, channels)).transpose(0, 1).flatten(1)
-
-
-def convolve_backward(x, kernel, key, gradient, first_channel):
-    """Gradients of x's channels from `first_channel` on, the kernel and the bias.
+def convolve_backward(x, weight, key, gradient, first_channel):
+    """Gradients of x's channels from `first_channel` on, the weight and the bias.
 
     gradient(b, tile): that of the tile's products, (pixels of the tile, O). Called once for each tile.
     """
     B, P, C = x.shape
-    O = kernel.shape[1]
-    multiply_first = C > O
+    O = len(weight)
+    multiply_first = O < C
+    kernel_x = kernel_of(weight[:, first_channel:], multiply_first)
     tiles, pieces = sampling(*key, summed=multiply_first), source_pieces(*key, summed=multiply_first)
-    if multiply_first:
-        kernel = pixel_kernel(kernel, C)
-        kernel_x = kernel[first_channel:].t().contiguous()  # (9 * O, channels)
-    else:
-        kernel_x = kernel.unflatten(0, (9, C))[:, first_channel:].flatten(0, 1).t().contiguous()  # (O, 9 * channels)
-    grad_kernels, grad_biases = x.new_empty(B, len(tiles), *kernel.shape), x.new_empty(B, len(tiles), O)
+    grad_kernels = x.new_empty(B, len(tiles), *((C, 9 * O) if multiply_first else (9 * C, O)))
+    grad_biases = x.new_empty(B, len(tiles), O)
 
     def block_of(b, n, tile):
         grad = gradient(b, tile)
@@ -325,38 +327,40 @@ def convolve_backward(x, kernel, key, gradient, first_channel):
         if multiply_first:
             grad = (tile.transposed @ grad).view(tile.last - tile.first, -1)  # (source pixels, 9 * O)
             torch.mm(x[b, tile.first:tile.last].t(), grad, out=grad_kernels[b, n])
-            return grad @ kernel_x
+            return grad @ kernel_x.t()
         torch.mm((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, out=grad_kernels[b, n])
-        return tile.transposed @ (grad @ kernel_x).view(-1, C - first_channel)
+        return tile.transposed @ (grad @ kernel_x.t()).view(-1, C - first_channel)
 
     grad_x = sum_blocks(block_of, x[:, :, first_channel:], tiles, pieces)
-    grad_kernel = torch.empty_like(kernel)
+    grad_kernel = x.new_empty(grad_kernels.shape[2:])
 
-    def sum_kernels(rows):
+    def sum_rows(rows):
         torch.sum(grad_kernels[:, :, rows], dim=(0, 1), out=grad_kernel[rows])
 
-    for_each(sum_kernels, [slice(row, row + 32) for row in range(0, len(kernel), 32)], x.device)
+    for_each(sum_rows, [slice(row, row + 32) for row in range(0, len(grad_kernel), 32)], x.device)
     if multiply_first:
-        grad_kernel = grad_kernel.unflatten(1, (9, O)).transpose(0, 1).flatten(0, 1)
-    return grad_x, grad_kernel, grad_biases.sum(dim=(0, 1))
+        grad_weight = grad_kernel.view(C, 3, 3, O).permute(3, 0, 1, 2)
+    else:
+        grad_weight = grad_kernel.view(3, 3, C, O).permute(3, 2, 0, 1)
+    return grad_x, grad_weight, grad_biases.sum(dim=(0, 1))
 
 
 class _SphereConv(torch.autograd.Function):
-    """(B, pixels, C), kernel (9 * C, O), bias (O,) -> (B, output pixels, O)"""
+    """(B, pixels, C), weight (O, C, 3, 3), bias (O,) -> (B, output pixels, O)"""
 
     @staticmethod
-    def forward(ctx, x, kernel, bias, key):
+    def forward(ctx, x, weight, bias, key):
         ctx.key = key
-        ctx.save_for_backward(x, kernel)
-        out = x.new_empty(x.shape[0], sampling(*key)[-1].stop, kernel.shape[1])
-        convolve(x, kernel, bias, key, lambda b, tile, products: None, out)
+        ctx.save_for_backward(x, weight)
+        out = x.new_empty(x.shape[0], sampling(*key)[-1].stop, len(weight))
+        convolve(x, weight, bias, key, lambda b, tile, products: None, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, kernel = ctx.saved_tensors
-        return *convolve_backward(x, kernel, ctx.key, lambda b, tile: grad[b, tile.start:tile.stop], 0), None
+        x, weight = ctx.saved_tensors
+        return *convolve_backward(x, weight, ctx.key, lambda b, tile: grad[b, tile.start:tile.stop], 0), None
 
 
 class _SphereMaxPool(torch.autograd.Function):
@@ -416,17 +420,13 @@ class SphereConv2d(nn.Module):
     def extra_repr(self):
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}, geometry={self.geometry!r}"
 
-    def kernel(self):
-        """The weight as it multiplies samples: (9 * C, O)."""
-        return self.weight.permute(2, 3, 1, 0).flatten(0, 2)
-
     def forward(self, x):
         B, C, H, W = x.shape
         if self.in_channels != C:
             raise ValueError(f"the input must have {self.in_channels} channels, got {C}")
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
-        out = _SphereConv.apply(pixels_first(x), self.kernel(), bias, key)  # (B, H_out * W_out, O)
+        out = _SphereConv.apply(pixels_first(x), self.weight, bias, key)  # (B, H_out * W_out, O)
         return channels_first(out, -(-H // self.stride), W // self.stride)
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -367,3 +368,12 @@ def test_events_of_a_resumed_run_replace_those_after_it(tmp_path):
     events = accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
     assert [event.step for event in events.Scalars("train_loss")] == [1]
+
+
+def test_flow_that_is_missing_is_made_or_asked_for(clips):
+    shutil.rmtree(clips / "optical_flow")
+    flow = ("--of_available=True", "--epochs=1", "--flow_method=dis")
+    with pytest.raises(InputError, match=r"_0000\.png is missing.*python optical_flow\.py"):
+        run_train(*flow, "--compute_flow=False")
+    assert run_train(*flow) == 0
+    assert len(list((clips / "optical_flow" / "003").iterdir())) == 11

@@ -1,0 +1,196 @@
+"""The straightforward formulation, a planar model of the same widths and our model side by side.
+
+    python benchmarks/model.py                      prediction and one training step, timed and compared
+    python benchmarks/model.py --growth             our model's time and memory against resolution and length
+    python benchmarks/model.py --quick              compares small cases only, in every geometry; nothing is timed
+
+The formulations take turns, so that whatever else the machine does disturbs them alike; a ratio is the median of the
+turns' ratios. Memory is that of a process of its own, beyond what it needs before it starts.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.reference import Planar, straightforward
+from model import SST_Sal
+from spherical_conv import GEOMETRIES
+
+FORMULATIONS = ("straightforward", "planar", "ours")
+RESOLUTIONS = ((120, 160), (240, 320), (480, 640), (480, 960), (960, 1920))
+LENGTHS = (5, 10, 20, 40)
+TOLERANCE = 1e-4  # of a map, in (-1, 1), and of a gradient, relative to its largest entry; float32
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--frames", type=int, default=20, help="of a clip")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--inputs", type=int, default=6, help="channels: 3, or 6 with optical flow")
+    parser.add_argument("--hidden", type=int, default=36, help="channels of the encoder's state")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="released")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="on a CPU")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    return parser.parse_args(argv)
+
+
+def formulation(name, options):
+    """(a function from frames to maps, its module), with the same weights each time."""
+    torch.manual_seed(0)
+    model = SST_Sal(options.inputs, options.hidden, options.geometry).to(options.device)
+    if name == "planar":
+        model = Planar(options.inputs, options.hidden).to(options.device)
+    return (lambda frames: straightforward(model, frames)) if name == "straightforward" else model, model
+
+
+def clip(options):
+    torch.manual_seed(1)
+    return torch.rand(options.batch, options.frames, options.inputs, *options.size, device=options.device)
+
+
+def predict(forward, model, frames):
+    with torch.no_grad():
+        return forward(frames)
+
+
+def train_step(forward, model, frames):
+    """The weights' gradients."""
+    model.zero_grad()
+    forward(frames).square().mean().backward()
+    return torch.cat([weights.grad.flatten() for weights in model.parameters()])
+
+
+TASKS = {"prediction": predict, "training step": train_step}
+
+
+# ------------------------------------------------------------------------------------------------------ time and memory
+
+
+def seconds(task, name, options, frames):
+    forward, model = formulation(name, options)
+    start = time.perf_counter()
+    TASKS[task](forward, model, frames)
+    if frames.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory():
+    """Of this process so far, bytes; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_of_one(task, name, options):
+    torch.set_num_threads(options.threads)
+    forward, model = formulation(name, options)
+    frames = clip(options)
+    if frames.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        TASKS[task](forward, model, frames)
+        return torch.cuda.max_memory_allocated() - before
+    before = peak_memory()
+    TASKS[task](forward, model, frames)
+    return peak_memory() - before
+
+
+def memory(task, name, options):
+    """Bytes that a task needs at its peak, in a new process. To be asked while this one is small: some systems count
+    the memory of the process that starts another as the new one's."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(memory_of_one, (task, name, options))
+
+
+def compare(options):
+    """Prints a table for each task."""
+    peaks = {(task, name): memory(task, name, options) for task in TASKS for name in FORMULATIONS}
+    frames = clip(options)
+    for task, run in TASKS.items():
+        times = {name: [] for name in FORMULATIONS}
+        for name in FORMULATIONS:
+            seconds(task, name, options, frames[:, :2])  # builds the sampling positions, wakes the threads
+        for _ in range(options.repeats):
+            for name in FORMULATIONS:
+                times[name].append(seconds(task, name, options, frames))
+        results = {name: run(*formulation(name, options), frames) for name in ("straightforward", "ours")}
+        difference = float((results["ours"] - results["straightforward"]).abs().max())
+        if task == "training step":
+            difference /= float(results["straightforward"].abs().max())
+        count = options.batch * options.frames
+        print(f"\n{task}, {options.batch} x {options.frames} x {options.inputs} x {options.size[0]} x "
+              f"{options.size[1]}, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
+              "| | ms a frame: median | fastest | speed | peak memory, MB | difference |\n|---|---|---|---|---|---|")
+        for name in FORMULATIONS:
+            speed = statistics.median(a / b for a, b in zip(times["straightforward"], times[name]))
+            print(f"| {name} | {1e3 * statistics.median(times[name]) / count:.1f} | "
+                  f"{1e3 * min(times[name]) / count:.1f} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
+                  f"{f'{difference:.1e}' if name == 'ours' else ''} |", flush=True)
+
+
+def where(options):
+    if torch.device(options.device).type == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{options.threads} CPU threads, torch {torch.__version__}"
+
+
+def growth(options):
+    """Prints our model's time and memory against resolution (clips of 3 frames) and against length."""
+    print(f"ours, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
+          "| frames | height x width | prediction: ms a frame | ns a pixel | MB | training: ms a frame | ns a pixel "
+          "| MB |\n|---|---|---|---|---|---|---|---|")
+    cases = [(3, size) for size in RESOLUTIONS] + [(length, tuple(options.size)) for length in LENGTHS]
+    peaks = []
+    for options.frames, options.size in cases:
+        peaks.append({task: memory(task, "ours", options) for task in TASKS})
+    for peak, (options.frames, options.size) in zip(peaks, cases):
+        frames = clip(options)
+        cells = [f"{options.frames}", f"{options.size[0]} x {options.size[1]}"]
+        for task in TASKS:
+            seconds(task, "ours", options, frames[:, :2])
+            frame = min(seconds(task, "ours", options, frames) for _ in range(options.repeats)) / options.frames
+            cells += [f"{1e3 * frame:.1f}", f"{1e9 * frame / (options.size[0] * options.size[1]):.0f}",
+                      f"{peak[task] / 1e6:.0f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def quick(options):
+    """Whether ours and the straightforward formulation agree on small cases; prints the differences."""
+    options.size, options.frames, options.hidden, options.batch = (13, 24), 3, 5, 2
+    agree = True
+    for options.geometry in GEOMETRIES:
+        for task, run in TASKS.items():
+            ours, expected = (run(*formulation(name, options), clip(options)) for name in ("ours", "straightforward"))
+            scale = 1.0 if task == "prediction" else float(expected.abs().max())
+            difference = float((ours - expected).abs().max()) / scale
+            agree &= difference < TOLERANCE
+            print(f"{options.geometry}, {task}: difference {difference:.1e}")
+        run(*formulation("planar", options), clip(options))
+    return agree
+
+
+def main(argv):
+    options = parse(argv)
+    torch.set_num_threads(options.threads)
+    if options.quick:
+        return 0 if quick(options) else 1
+    (growth if options.growth else compare)(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
