@@ -9,7 +9,6 @@ simple baselines. Writes evaluation_dir/table.md, scores.png, frames.png, videos
 """
 
 import hashlib
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -235,7 +234,7 @@ def predict_missing(names):
     """Predicts, with inference_model, the frames of those videos that have no map in results_dir. Maps there that
     evaluate.py has not made are compared as they are. Raises InputError where they are known to be another model's."""
     if not config.overwrite and any(Path(config.results_dir).glob("*/*.png")):
-        made_by = read_record(config.results_dir)
+        made_by = inference.read_record(config.results_dir).get("made_by", {})
         if made_by and made_by.get("sha256") != checksum(config.inference_model):
             raise InputError(f"{config.results_dir} holds maps of {made_by.get('inference_model')}, but "
                              f"inference_model is {config.inference_model}; set that one to compare its maps, or "
@@ -248,20 +247,13 @@ def predict_missing(names):
     videos = [dataset.Video(name, list(images[name].values())) for name in names]
     description = {**inference.describe(model, config), "frames_dir": str(Path(config.frames_dir).resolve())}
     del description["videos_folder"]
-    since = inference.claim_results(config.results_dir, description, config.overwrite)
+    since = inference.check_results(config.results_dir, description, config.overwrite)
+    inference.write_record(config.results_dir, description, since, frames=0, seconds=0.0)
     flow_dir, problems = provide_flow(config.frames_dir, names, device) if config.of_available else (None, [])
     for _, _, problem in inference.write_maps(model, videos, flow_dir, since, device):
         problems += [problem] if problem else []
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
-
-
-def read_record(results_dir):
-    """How the maps in results_dir were made, as inference.py records it; {} where nothing is known."""
-    try:
-        return dict(json.loads(Path(results_dir, "run.json").read_text(encoding="utf-8"))["made_by"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def checksum(path):

@@ -94,29 +94,36 @@ def describe(model, cfg):
             "sequence_length": cfg.sequence_length, "overlap": cfg.overlap}
 
 
-def claim_results(results_dir, description, overwrite):
-    """Takes results_dir for maps of this description; returns since when such maps have been written there, seconds
-    since 1970. Raises InputError where it holds maps of another description."""
-    record, since = Path(results_dir, "run.json"), time.time()
+def read_record(results_dir):
+    """What `write_record` wrote, or {} where there is no such file."""
+    try:
+        record = json.loads(Path(results_dir, "run.json").read_text(encoding="utf-8"))
+        return record if {"made_by", "since"} <= record.keys() else {}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def check_results(results_dir, description, overwrite):
+    """Since when maps of this description have been written to results_dir, seconds since 1970; from now on where there
+    are none, or they are to be overwritten. Raises InputError where it holds maps of another description."""
+    since = time.time()
     if not overwrite and any(Path(results_dir).glob("*/*.png")):
         remedy = "choose another results_dir, or --overwrite=True to replace them"
-        try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-            made_by, since = before["made_by"], float(before["since"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{results_dir} holds maps, but no run.json that says how they were made; "
-                             f"{remedy}") from None
+        record = read_record(results_dir)
+        if not record:
+            raise InputError(f"{results_dir} holds maps, but no run.json that says how they were made; {remedy}")
+        made_by, since = record["made_by"], record["since"]
         ways = [f"{name}={made_by.get(name)} (now {value})" for name, value in description.items()
                 if made_by.get(name) != value]
         if ways:
             raise InputError(f"{results_dir} holds maps made with {', '.join(ways)}; {remedy}")
-    Path(results_dir).mkdir(parents=True, exist_ok=True)
-    write_record(results_dir, description, since, frames=0, seconds=0.0)
     return since
 
 
 def write_record(results_dir, description, since, frames, seconds):
-    """Writes results_dir/run.json: how the maps were made, and what the latest run predicted in how much time."""
+    """Writes results_dir/run.json: how the maps are made, and what the latest run predicted in how much time. Written
+    before the first map as well, so that no map is ever without it."""
+    Path(results_dir).mkdir(parents=True, exist_ok=True)
     record = {"made_by": description, "since": since, "settings": settings(config), "frames": frames,
               "seconds": round(seconds, 2), "frames_per_second": round(frames / seconds, 2) if seconds else 0.0}
     write_text(Path(results_dir, "run.json"), json.dumps(record, indent=2) + "\n")
@@ -135,18 +142,14 @@ def load_checked_model(device):
     return model
 
 
-def find_videos():
-    """The videos of the settings with their frames, extracted where there were none, and what went wrong with others,
-    a line each. Of several processes each gets its share."""
-    problems = []
-    if rank() == 0:
-        problems = extract_frames(config.videos_folder, config.stereo_layout)
-    barrier()
+def find_videos(problems):
+    """This process's share of the videos that have frames. problems: what went wrong with others, which is raised as
+    InputError where there is none."""
     frames_dir = Path(config.videos_folder, "frames")
-    if not frames_dir.is_dir():
-        raise InputError("\n".join(problems) or f"{config.videos_folder} holds neither videos nor frames of any")
+    if not frames_dir.is_dir() and not problems:
+        raise InputError(f"{config.videos_folder} holds neither videos nor frames of any")
     try:
-        return list_frames(frames_dir)[rank()::world()], problems
+        return list_frames(frames_dir)[rank()::world()]
     except InputError as problem:
         raise InputError("\n".join(problems) or str(problem)) from None
 
@@ -193,9 +196,13 @@ def main(argv):
     configure(config, argv)
     device = join(config.device)
     model = load_checked_model(device)
-    videos, problems = find_videos()
-    description = describe(model, config)
-    since = claim_results(config.results_dir, description, config.overwrite and rank() == 0)
+    description, problems = describe(model, config), []
+    if rank() == 0:
+        since = check_results(config.results_dir, description, config.overwrite)
+        problems = extract_frames(config.videos_folder, config.stereo_layout)
+        write_record(config.results_dir, description, since, frames=0, seconds=0.0)
+    barrier()
+    videos, since = find_videos(problems), read_record(config.results_dir)["since"]
     flow_dir = None
     if config.of_available:
         frames_dir, ids = Path(config.videos_folder, "frames"), [video.id for video in videos]
@@ -211,10 +218,10 @@ def main(argv):
     written = int(total([written], device)[0])
     if rank() == 0:
         write_record(config.results_dir, description, since, written, seconds)
+        print(f"{written} maps in {seconds:.1f} s ({written / seconds:.1f} frames/s)")
     leave()
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
-    print(f"{written} maps in {seconds:.1f} s ({written / seconds:.1f} frames/s)")
 
 
 if __name__ == "__main__":
