@@ -6,12 +6,12 @@ Literals only. "" means "not set". Paths are relative to the folder that the scr
 # Input
 videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads; their frames go to videos_folder/frames/ID
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
-of_available = False            # use optical flow: a model with 6 input channels instead of 3
+of_available = True             # use optical flow: a model with 6 input channels; False: one with 3
 optical_flow_dir = ""           # flow images, named as the frames; "" = optical_flow beside the frames folder
 resolution = (240, 320)         # (height, width) that frames are resized to, pixels; width a multiple of 4
 
 # Prediction
-inference_model = "models/SST_Sal_wo_OF.pth"  # our checkpoint, or one of the authors' two published files
+inference_model = "models/SST_Sal.pth"  # our checkpoint, or one of the authors' two published files
 geometry = ""                   # "exact", "released" or "released_wrap"; "" = the model's own (new training: exact)
 results_dir = "results"         # maps as results_dir/ID/ID_FRAME.png, overlays as results_dir/ID.mp4
 sequence_length = 20            # frames per window; the recurrent state starts afresh in each window

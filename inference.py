@@ -2,7 +2,7 @@
 
     python inference.py                                    the sample clip that comes with the repository
     python inference.py --videos_folder=clips              your videos: clips/*.mp4
-    python inference.py --inference_model=SST_Sal.pth --of_available=True
+    python inference.py --inference_model=SST_Sal_wo_OF.pth --of_available=False       a model without optical flow
     torchrun --nproc_per_node=N inference.py               several GPUs share the videos out
 
 Writes results_dir/ID/ID_FRAME.png, results_dir/ID.mp4 and results_dir/run.json. An interrupted run continues.

@@ -15,7 +15,8 @@ image rows at a time so that the samples stay in cache, and the kernel; the nine
 the backward pass samples again instead of keeping it.
 """
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -159,13 +160,19 @@ class SparseRows(NamedTuple):
         return F.embedding_bag(self.column, x, self.offsets, mode="sum", per_sample_weights=self.weight,
                                include_last_offset=True)
 
+    def transposed(self, first, last):
+        """Of the transposed matrix the rows from `first` to `last` - 1; the others must be empty."""
+        column, offsets = self.column.cpu().numpy(), self.offsets.cpu().numpy()
+        weight = self.weight.cpu().double().numpy()
+        row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        order = np.argsort(column, kind="stable")
+        counts = np.bincount(column - first, minlength=last - first)
+        return sparse_rows(row[order], counts, weight[order], self.weight.device, self.weight.dtype)
 
-def sparse_rows(row, column, weight, rows, device, dtype):
-    """`SparseRows` from the entries (NumPy) of a matrix of `rows` rows, in any order."""
-    if (np.diff(row) < 0).any():
-        order = np.argsort(row, kind="stable")
-        row, column, weight = row[order], column[order], weight[order]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))])
+
+def sparse_rows(column, counts, weight, device, dtype):
+    """`SparseRows` on a device from NumPy arrays; counts: entries in each row."""
+    offsets = np.concatenate([[0], np.cumsum(counts)])
     return SparseRows(*(torch.from_numpy(array.astype(np.int32)).to(device) for array in (column, offsets)),
                       torch.from_numpy(weight).to(device, dtype))
 
@@ -181,20 +188,25 @@ def output_row(i, height, width, stride, geometry):
     return (row[used] * width + col).reshape(-1), np.tile(used.sum(axis=1), width // stride), weight.reshape(-1)
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True)
+class Tile:
     """Some rows of the output: the pixels from `start` to `stop` - 1, which read source pixels `first` to `last` - 1.
 
     The matrix samples the image: nine rows for each output pixel, one a tap, and a column for each source pixel. Or, if
-    the samples are summed, one row for each output pixel, and nine columns for each source pixel. The transposed matrix
-    has the tile's samples as columns, and as rows only the source pixels that it reads.
+    the samples are summed, one row for each output pixel, and nine columns for each source pixel.
     """
 
     start: int
     stop: int
     first: int
     last: int
+    columns_a_pixel: int
     matrix: SparseRows
-    transposed: SparseRows
+
+    @cached_property
+    def transposed(self):
+        """The matrix's transpose, only the rows of the source pixels that are read. Only training needs it."""
+        return self.matrix.transposed(self.columns_a_pixel * self.first, self.columns_a_pixel * self.last)
 
 
 @lru_cache(maxsize=32)
@@ -207,17 +219,13 @@ def sampling(height, width, stride, geometry, device, dtype, summed=False):
     for top in range(0, height_out, rows_a_tile):
         bottom = min(top + rows_a_tile, height_out)
         parts = [output_row(i, height, width, stride, geometry) for i in range(top, bottom)]
-        pixel, counts, weight = (np.concatenate(part) for part in zip(*parts))
-        sample = np.repeat(np.arange(len(counts)), counts)
-        first, last = pixel.min(), pixel.max() + 1
+        column, counts, weight = (np.concatenate(part) for part in zip(*parts))
+        first, last = int(column.min()), int(column.max()) + 1
         if summed:
-            pixel, sample, a_pixel = 9 * pixel + sample % 9, sample // 9, 9
-        else:
-            a_pixel = 1
-        outputs = (bottom - top) * width_out
-        matrix = sparse_rows(sample, pixel, weight, outputs * 9 // a_pixel, device, dtype)
-        transposed = sparse_rows(pixel - a_pixel * first, sample, weight, a_pixel * (last - first), device, dtype)
-        tiles.append(Tile(top * width_out, bottom * width_out, first, last, matrix, transposed))
+            column = 9 * column + np.repeat(np.arange(len(counts)) % 9, counts)
+            counts = counts.reshape(-1, 9).sum(axis=1)
+        matrix = sparse_rows(column, counts, weight, device, dtype)
+        tiles.append(Tile(top * width_out, bottom * width_out, first, last, 9 if summed else 1, matrix))
     return tiles
 
 

@@ -32,6 +32,7 @@ def config(monkeypatch, tmp_path):
     for name, value in settings(evaluate.config).items():
         monkeypatch.setattr(evaluate.config, name, value)  # puts back at the end what the test changed
     evaluate.config.resolution, evaluate.config.num_workers, evaluate.config.device = (H, W), 0, "cpu"
+    evaluate.config.of_available = False
     evaluate.config.videos_test_file, evaluate.config.videos_train_file = "data/test.txt", "data/train.txt"
     threads = torch.get_num_threads()
     yield evaluate.config

@@ -134,6 +134,27 @@ def test_any_number_of_threads_gives_the_same_maps(mode, count, threads, tile_pi
     assert torch.get_num_threads() == count
 
 
+def test_training_after_inference_mode():
+    clear_caches()  # the sampling is then made in inference mode
+    torch.manual_seed(0)
+    model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 2, 3, 6, 12)
+    with torch.inference_mode():
+        expected = model(frames).clone()
+    maps = model(frames)
+    maps.sum().backward()
+    torch.testing.assert_close(maps.detach(), expected)
+
+
+def test_half_precision_is_near():
+    torch.manual_seed(0)
+    model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 3, 3, 6, 12)
+    expected = straightforward(model, frames)
+    maps = model.bfloat16()(frames.bfloat16())
+    maps.sum().backward()
+    assert maps.dtype == torch.bfloat16 and all(weights.grad.isfinite().all() for weights in model.parameters())
+    torch.testing.assert_close(maps.float(), expected, atol=0.02, rtol=0)
+
+
 def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch):
     monkeypatch.setattr(spherical_conv, "TILE_PIXELS", 32)
     clear_caches()

@@ -28,7 +28,7 @@ GOLDEN = ROOT.parent / "shared" / "golden" / "train_steps.npz"
 DEFAULTS = settings(config)
 SMALL = ("--sequence_length=3", "--overlap=0", "--skip_frames=1", "--resolution=(12, 16)", "--hidden_dim=3", "--lr=0.4",
          "--videos_train_file=train.txt", "--frames_dir=frames", "--gt_dir=maps", "--num_workers=0", "--epochs=3",
-         "--picture_interval=0", "--device=cpu")
+         "--picture_interval=0", "--device=cpu", "--of_available=False")
 
 
 def make_clips(folder, videos, frames):
