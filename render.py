@@ -24,6 +24,7 @@ from utils import run
 from video import overlay, write_video
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
+PICTURE_SIZE = 720, 360  # (width, height) of each of the three parts of the README's picture
 
 
 def sample_scene(height, width):
@@ -64,9 +65,10 @@ def picture(options):
     """Writes the README's picture: a frame of the sample, its map, and the map over the frame, one below the other."""
     frames = list_images(options.videos_folder / "frames" / "000")
     frame = frames[len(frames) // 2]
-    image, saliency = read_image(frame), read_image(options.results_dir / "000" / frame.name, cv2.IMREAD_GRAYSCALE)
+    image = cv2.resize(read_image(frame), PICTURE_SIZE, interpolation=cv2.INTER_AREA)
+    saliency = read_image(options.results_dir / "000" / frame.name, cv2.IMREAD_GRAYSCALE)
     glow = overlay(image, saliency, image.shape[:2])
-    grey = cv2.cvtColor(cv2.resize(saliency, image.shape[1::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    grey = cv2.cvtColor(cv2.resize(saliency, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
     write_image(options.file, np.vstack([image, grey, glow]))
 
 
