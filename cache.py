@@ -11,11 +11,10 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from files import read_image, replacing
+from files import read_image, replacing, resized
 
 
 def build(lists, resolution, cache_dir, threads):
@@ -55,12 +54,8 @@ def _digest(value):
 
 
 def read_resized(path, flags, resolution):
-    """The image at `resolution` (height, width), uint8 BGR (H, W, 3) or grey (H, W); area averaging, as the published
-    models were trained with."""
-    image = read_image(path, flags)
-    if image.shape[:2] != tuple(resolution):
-        image = cv2.resize(image, resolution[::-1], interpolation=cv2.INTER_AREA)
-    return image
+    """The image of a file at `resolution` (height, width), uint8 BGR (H, W, 3) or grey (H, W)."""
+    return resized(read_image(path, flags), resolution)
 
 
 def _counted(images, bar):

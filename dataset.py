@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from files import InputError, list_folders, list_images, read_image
+from files import InputError, list_folders, list_images, read_image, resized
 
 
 class Video(NamedTuple):
@@ -74,16 +74,14 @@ class FrameWindows(Dataset):
         try:
             images = [read_image(path) for path in paths]
             check_sizes(paths, images)
-            clip = [self.resized(image) for image in images]
+            clip = [resized(image, self.resolution) for image in images]
             if self.flow_dir:
-                flow = [self.resized(read_image(Path(self.flow_dir, video.id, f"{path.stem}.png"))) for path in paths]
+                flow = [resized(read_image(Path(self.flow_dir, video.id, f"{path.stem}.png")), self.resolution)
+                        for path in paths]
                 clip = [np.concatenate(pair, axis=2) for pair in zip(clip, flow)]
         except InputError as problem:
             return None, str(problem)
         return torch.from_numpy(np.stack(clip)), None
-
-    def resized(self, image):
-        return cv2.resize(image, self.resolution[::-1], interpolation=cv2.INTER_AREA)
 
 
 def check_sizes(paths, images):

@@ -8,7 +8,6 @@ gaze.py writes. Every score is given weighted by solid angle and plain (metrics.
 simple baselines. Writes evaluation_dir/table.md, scores.png, frames.png, videos.csv and frames.csv.
 """
 
-import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +26,7 @@ import inference
 import metrics
 import report
 from distributed import choose_device
-from files import InputError, number_images, read_split, write_text
+from files import InputError, number_images, read_split, write_figure, write_text
 from loss import solid_angle
 from optical_flow import provide_flow
 from spherical_conv import pixel_to_sphere
@@ -235,7 +234,7 @@ def predict_missing(names):
     evaluate.py has not made are compared as they are. Raises InputError where they are known to be another model's."""
     if not config.overwrite and any(Path(config.results_dir).glob("*/*.png")):
         made_by = inference.read_record(config.results_dir).get("made_by", {})
-        if made_by and made_by.get("sha256") != checksum(config.inference_model):
+        if made_by and made_by.get("sha256") != inference.checksum(config.inference_model):
             raise InputError(f"{config.results_dir} holds maps of {made_by.get('inference_model')}, but "
                              f"inference_model is {config.inference_model}; set that one to compare its maps, or "
                              "choose another results_dir, or --overwrite=True to replace them")
@@ -254,11 +253,6 @@ def predict_missing(names):
         problems += [problem] if problem else []
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
-
-
-def checksum(path):
-    """SHA-256 of a file, "" where there is none."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
 
 
 def training_videos(test):
@@ -283,9 +277,9 @@ def main(argv):
     report.write_videos(folder / "videos.csv", scores)
     text = report.tables(scores, describe(videos, training), config.seed)
     write_text(folder / "table.md", text)
-    report.save(report.draw_scores(scores), folder / "scores.png")
+    write_figure(folder / "scores.png", report.draw_scores(scores))
     if rows := extreme_frames(videos, scores[PREDICTION]):
-        report.save(report.draw_frames(rows), folder / "frames.png")
+        write_figure(folder / "frames.png", report.draw_frames(rows))
     print(f"{text}\nwritten to {folder}: table.md, scores.png, frames.png, videos.csv, frames.csv")
 
 

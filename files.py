@@ -72,6 +72,17 @@ def read_image(path, flags=cv2.IMREAD_COLOR):
     return image
 
 
+def resized(image, resolution):
+    """The image at `resolution`, (height, width), by area averaging: the published weights were trained so."""
+    return cv2.resize(image, resolution[::-1], interpolation=cv2.INTER_AREA)
+
+
+def write_figure(path, figure):
+    """Writes a matplotlib figure as PNG, atomically."""
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
 def frame_number(path):
     """The number that ends a file's name: 12 for 000_0012.png; None where there is none."""
     digits = re.search(r"\d+$", Path(path).stem)

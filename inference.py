@@ -85,10 +85,15 @@ def write_overlay(video, results_dir, fps, max_height, since):
 # -------------------------------------------------------------------------------------------------------- the record
 
 
+def checksum(path):
+    """SHA-256 of a file in hexadecimal; "" where there is none."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
+
+
 def describe(model, cfg):
     """What decides the maps: runs with one description give the same maps of the same frames."""
     return {"inference_model": cfg.inference_model,
-            "sha256": hashlib.sha256(Path(cfg.inference_model).read_bytes()).hexdigest(), "geometry": model.geometry,
+            "sha256": checksum(cfg.inference_model), "geometry": model.geometry,
             "videos_folder": str(Path(cfg.videos_folder).resolve()), "stereo_layout": cfg.stereo_layout,
             "optical_flow_dir": cfg.optical_flow_dir, "resolution": list(cfg.resolution),
             "sequence_length": cfg.sequence_length, "overlap": cfg.overlap}

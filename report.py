@@ -143,8 +143,3 @@ def draw_frames(rows):
                        bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 2})
         panels[2].scatter(fixations[1], fixations[0], s=9, color="#56B4E9", edgecolors="black", linewidths=0.4)
     return figure
-
-
-def save(figure, path):
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
-from files import replacing, write_text
+from files import write_figure, write_text
 
 
 def new_path(runs_data_dir, model_name):
@@ -61,12 +61,12 @@ class RunFolder:
         for name, value in history[-1].items():
             self.events.add_scalar(name, value, history[-1]["epoch"])
         self.events.flush()
-        _save(draw_curves(history), self.path / "curves.png")
+        write_figure(self.path / "curves.png", draw_curves(history))
 
     def write_pictures(self, epoch, rows):
         """pictures/epoch_0010.png. rows: as for `draw_pictures`."""
         (self.path / "pictures").mkdir(exist_ok=True)
-        _save(draw_pictures(rows), self.path / "pictures" / f"epoch_{epoch:04d}.png")
+        write_figure(self.path / "pictures" / f"epoch_{epoch:04d}.png", draw_pictures(rows))
 
 
 def draw_curves(history):
@@ -95,8 +95,3 @@ def draw_pictures(rows):
             axes.set_title(heading, fontsize=9)
             axes.set_axis_off()
     return figure
-
-
-def _save(figure, path):
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)

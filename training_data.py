@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from cache import open_array
-from files import InputError, frame_number, list_images
+from files import InputError, frame_number, number_images
 
 PADDING = -1  # index of a clip that counts nothing: for processes that an epoch's last batch has no clip for
 
@@ -46,13 +46,13 @@ def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
         companions.append(("flow images", optical_flow_dir, "optical_flow.py"))
     videos, problems = [], []
     for name in names:
-        frames = _by_number(Path(frames_dir, name))
+        frames = number_images(Path(frames_dir, name))
         if not frames:
             problems.append(f"{Path(frames_dir, name)} holds no frames (NAME_NUMBER.png) of video {name}")
             continue
         found = []
         for kind, folder, script in companions:
-            images = _by_number(Path(folder, name))
+            images = number_images(Path(folder, name))
             found.append([images[number] for number in frames if number in images])
             if not found[-1]:
                 problems.append(f"{Path(folder, name)} holds no {kind} for the frames of video {name} ({script} makes "
@@ -62,11 +62,6 @@ def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
     if problems:
         raise InputError("\n".join(problems))
     return videos
-
-
-def _by_number(folder):
-    """{frame number: path} of a folder's images, in order of the number; empty where there is no such folder."""
-    return {frame_number(path): path for path in list_images(folder)} if folder.is_dir() else {}
 
 
 class TrainingWindows(Dataset):

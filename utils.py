@@ -187,7 +187,7 @@ def frames_extraction(path_to_videos, stereo_layout="mono"):
     Made for the shell: videos that cannot be read are named on stderr, and the process ends with exit code 1 after
     the last video. `extraction.extract_frames` returns them instead.
     """
-    from extraction import extract_frames  # it needs OpenCV and PyAV, which a mere --help does not
+    from extraction import extract_frames  # which itself imports this file
 
     def extract():
         problems = extract_frames(path_to_videos, stereo_layout)
