@@ -7,20 +7,28 @@ For training only the activated gates and the state are kept; the backward pass 
 import torch
 from torch.autograd.function import once_differentiable
 
-from spherical_conv import channels_first, convolve, convolve_backward
+import cpu_layers
+from spherical_conv import channels_first, convolve, convolve_backward, pixels_first
 from threads import for_each
 
 
-def lstm_step(x, hidden, cell, weight, bias, key, reuse):
-    """The next hidden and cell state, (B, pixels, hidden) each.
+def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
+    """The next hidden and cell state, (B, hidden, H, W) each.
 
     x: (B, C, H, W); weight: (4 * hidden, C + hidden, 3, 3), the gates in the order input, forget, output, candidate;
-    bias: (4 * hidden,); key: the arguments of `spherical_conv.sampling`; reuse: hidden and cell may be overwritten.
+    bias: (4 * hidden,); reuse: hidden and cell may be overwritten.
     """
-    tensors = x, hidden, cell, weight, bias
+    H, W = x.shape[2:]
+    if cpu_layers.serves(x):
+        return cpu_layers.lstm_step(x, hidden, cell, weight, bias, geometry, reuse)
+    key = H, W, 1, geometry, x.device, x.dtype
+    tensors = x, pixels_first(hidden), pixels_first(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _LSTMStep.apply(*tensors, key)
-    return advance(*tensors, key, (hidden, cell) if reuse else (torch.empty_like(hidden), torch.empty_like(cell)))
+        state = _LSTMStep.apply(*tensors, key)
+    else:
+        state = tensors[1:3] if reuse else (torch.empty_like(tensors[1]), torch.empty_like(tensors[2]))
+        advance(*tensors, key, state)
+    return tuple(channels_first(values, H, W) for values in state)
 
 
 def advance(x, hidden, cell, weight, bias, key, next_state, gates=None):

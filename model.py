@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from files import InputError, replacing
 from fused import lstm_step
 from published import read_published
-from spherical_conv import SphereConv2d, SphereMaxPool2d, channels_first, pixel_to_sphere, pixels_first
+from spherical_conv import SphereConv2d, SphereMaxPool2d
+from geometry import pixel_to_sphere
 
 FORMAT = 1  # of our checkpoints
 
@@ -36,13 +37,8 @@ class SphericalConvLSTMCell(nn.Module):
         B, C, H, W = x.shape
         if C + self.hidden_dim != self.conv.in_channels:
             raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
-        if state:
-            hidden, cell = map(pixels_first, state)  # (B, H * W, hidden_dim) each
-        else:
-            hidden, cell = x.new_zeros(2, B, H * W, self.hidden_dim)
-        key = H, W, 1, self.conv.geometry, x.device, x.dtype
-        state = lstm_step(x, hidden, cell, self.conv.weight, self.conv.bias, key, reuse)
-        return tuple(channels_first(values, H, W) for values in state)
+        hidden, cell = state or x.new_zeros(2, B, self.hidden_dim, H, W)
+        return lstm_step(x, hidden, cell, self.conv.weight, self.conv.bias, self.conv.geometry, reuse)
 
 
 class SST_Sal(nn.Module):

@@ -1,18 +1,10 @@
-"""Convolution and max-pooling on the sphere, for equirectangular images (paper, section 3.1; the kernels are those of
-Coors et al., SphereNet, ECCV 2018).
+"""Convolution and max-pooling on the sphere, for equirectangular images (paper, section 3.1). geometry.py says where
+their kernels read.
 
-Row 0 is north. Pixel (r, c) has its centre at latitude pi/2 - (r + 1/2) pi/H and longitude (c + 1/2) 2pi/W - pi. A 3x3
-kernel lies on the plane tangent to the sphere at the output pixel's centre; its taps are read bilinearly. Where exactly
-is the *geometry*, a property of the weights that were trained with it:
-
-exact          the sphere: columns wrap, a row past a pole is that row reflected, half a turn away.
-released       the authors' published weights: `atan` for `atan2`, output centres at pixels (stride i, stride j), every
-               tap read half a pixel up and left, zero outside the image, at the seam as well.
-released_wrap  as released, but columns wrap: the authors' weights without their vertical seam.
-
-Sampling is linear, so it is a sparse matrix of at most four entries a row. A convolution multiplies that matrix, a few
-image rows at a time so that the samples stay in cache, and the kernel; the nine-fold expanded image never exists, and
-the backward pass samples again instead of keeping it.
+The plain formulation, for every device and type: sampling is linear, so it is a sparse matrix of at most four entries a
+row. A convolution multiplies that matrix, a few image rows at a time so that the samples stay in cache, and the kernel;
+the nine-fold expanded image never exists, and the backward pass samples again instead of keeping it. On a CPU, in
+float32, cpu_layers.py does the same faster.
 """
 
 from dataclasses import dataclass
@@ -26,124 +18,13 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+import cpu_layers
+from geometry import GEOMETRIES, bilinear_entries, check_sampling, pixel_to_sphere, sampling_grid, sphere_to_pixel
 from threads import for_each
 
-GEOMETRIES = ("exact", "released", "released_wrap")
+__all__ = ["GEOMETRIES", "SphereConv2d", "SphereMaxPool2d", "pixel_to_sphere", "sampling_grid", "sphere_to_pixel"]
+
 TILE_PIXELS = 2560  # handled at a time on a CPU: with 42 channels, 3.9 MB of samples
-
-# ------------------------------------------------------------------------------------------------------------ geometry
-
-
-def check_sampling(height, width, stride, geometry):
-    """Raises ValueError for an unknown geometry or a size that cannot be sampled: half a turn must be whole columns."""
-    if geometry not in GEOMETRIES:
-        raise ValueError(f"geometry must be one of {', '.join(GEOMETRIES)}, got {geometry!r}")
-    if height < 1 or width < 4 or width % 2:
-        raise ValueError(f"the image must have at least 1 row and an even width of at least 4, got {height} x {width}")
-    if stride < 1 or width % stride:
-        raise ValueError(f"stride must be at least 1 and divide the width {width}, got {stride}")
-
-
-def pixel_to_sphere(rows, cols, height, width):
-    """Latitude in [-pi/2, pi/2] and longitude in [-pi, pi) of pixel positions, radians."""
-    return np.pi / 2 - (rows + 0.5) * np.pi / height, (cols + 0.5) * 2 * np.pi / width - np.pi
-
-
-def sphere_to_pixel(lat, lon, height, width):
-    """Rows and columns, pixels, of latitudes and longitudes, radians: the inverse of `pixel_to_sphere`."""
-    return (np.pi / 2 - lat) * height / np.pi - 0.5, (lon + np.pi) * width / (2 * np.pi) - 0.5
-
-
-def tangent_taps(lat, dlat, dlon, quadrants):
-    """Where the taps of 3x3 kernels centred at latitudes `lat` (N,) fall: latitudes and longitudes relative to the
-    centre, both (N, 3, 3), radians; axis 1 runs from north to south, axis 2 from west to east.
-
-    dlat, dlon: angle from one tap to the next. quadrants: False loses the quadrant of the longitude, as the authors'
-    code does. The inverse gnomonic projection (SphereNet, equations 3 to 6).
-    """
-    lat = lat[:, None, None]
-    south, east = np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij")
-    x = east * np.tan(dlon)
-    y = -south * np.tan(dlat) / np.cos(east * dlon)
-    rho = np.hypot(x, y)
-    nu = np.arctan(rho)
-    rho[1, 1] = 1.0  # the centre, where x = y = nu = 0: anything but 0 / 0
-    sin_lat = np.cos(nu) * np.sin(lat) + y * np.sin(nu) * np.cos(lat) / rho
-    up, right = rho * np.cos(lat) * np.cos(nu) - y * np.sin(lat) * np.sin(nu), x * np.sin(nu)
-    if quadrants:
-        up = np.where(np.abs(up) < 1e-12, 0.0, up)  # a tap on the pole itself has any longitude: take its centre's
-        lon = np.arctan2(right, up)
-    else:
-        lon = np.arctan(right / up)
-    tap_lat, tap_lon = np.arcsin(np.clip(sin_lat, -1.0, 1.0)), np.broadcast_to(lon, sin_lat.shape).copy()
-    tap_lat[:, 1, 1], tap_lon[:, 1, 1] = lat[:, 0, 0], 0.0
-    return tap_lat, tap_lon
-
-
-@lru_cache(maxsize=32)
-def row_positions(height, width, stride, geometry):
-    """The row of every tap, and its column for the output's column 0: two float64 arrays (H_out, 3, 3), in pixels.
-
-    All of the sampling: column j reads the same rows, `stride * j` columns further. The columns are not wrapped.
-    Rounded to 1e-9 pixels, so that a tap on a pixel's centre reads that pixel and no neighbour with a weight of 1e-16.
-    """
-    check_sampling(height, width, stride, geometry)
-    height_out = -(-height // stride)
-    if geometry == "exact":
-        lat, _ = pixel_to_sphere(np.arange(height_out), 0, height_out, width // stride)
-        first = (stride - 1) / 2  # the coarser grid's first centre, in columns of the finer one
-    else:
-        lat, _ = pixel_to_sphere(stride * np.arange(height_out), 0, height, width)
-        first = 0.0
-    tap_lat, tap_lon = tangent_taps(lat, np.pi / height, 2 * np.pi / width, quadrants=geometry == "exact")
-    rows, _ = sphere_to_pixel(tap_lat, 0, height, width)
-    return np.round(rows, 9), np.round(first + tap_lon * width / (2 * np.pi), 9)
-
-
-def sampling_grid(height, width, stride, geometry):
-    """Where each tap of each output pixel is read: rows and columns, float64 (H_out, W_out, 3, 3), in pixels.
-
-    H_out = ceil(height / stride), W_out = width / stride. Columns lie in [0, width); in the released geometries, whose
-    taps are read half a pixel up and left, in [-1/2, width - 1/2). A row may lie up to half a pixel (released: one)
-    outside the image. Raises ValueError for an odd width, one below 4, or an unknown geometry.
-    """
-    rows, cols = row_positions(height, width, stride, geometry)
-    starts = stride * np.arange(width // stride, dtype=np.float64)
-    half = 0.0 if geometry == "exact" else 0.5
-    cols = np.mod(cols[:, None] + starts[:, None, None], width) - half
-    return np.broadcast_to(rows[:, None] - half, cols.shape).copy(), cols
-
-
-class Entries(NamedTuple):
-    """What the taps of the output's column 0 read: arrays (H_out, 9, 4), the four neighbours of each tap last."""
-
-    row: np.ndarray  # of the source, int64
-    col: np.ndarray  # int64, not wrapped
-    weight: np.ndarray  # float64
-    nearer: np.ndarray  # bool: of the pair of columns between which the tap lies, the nearer one
-    edge: np.ndarray  # int64: the source column in which that pair straddles the seam
-
-
-@lru_cache(maxsize=32)
-def bilinear_entries(height, width, stride, geometry):
-    """The `Entries` of a sampling: bilinear between pixel centres, by the geometry's rules beyond the poles."""
-    rows, cols = (position.reshape(-1, 9) for position in row_positions(height, width, stride, geometry))
-    half = 0.0 if geometry == "exact" else 0.5
-    north, west = np.floor(rows - half).astype(np.int64), np.floor(cols - half).astype(np.int64)
-    south_weight, east_weight = rows - half - north, np.round(cols - half - west, 9)
-    row = np.stack([north, north, north + 1, north + 1], axis=-1)
-    col = np.stack([west, west + 1, west, west + 1], axis=-1)
-    weight = (np.stack([1 - south_weight, 1 - south_weight, south_weight, south_weight], axis=-1)
-              * np.stack([1 - east_weight, east_weight, 1 - east_weight, east_weight], axis=-1))
-    nearer = np.stack([east_weight < 0.5, east_weight >= 0.5] * 2, axis=-1)
-    edge = np.broadcast_to([width - 1, 0, width - 1, 0], row.shape)
-    beyond_pole = (row < 0) | (row >= height)
-    if geometry == "exact":
-        col += beyond_pole * (width // 2)  # the same row again, half a turn away
-    else:
-        weight[beyond_pole] = 0.0
-    return Entries(np.clip(row, 0, height - 1), col, weight, nearer, edge)
-
 
 # ------------------------------------------------------------------------------------------------------------ sampling
 
@@ -432,8 +313,11 @@ class SphereConv2d(nn.Module):
         B, C, H, W = x.shape
         if self.in_channels != C:
             raise ValueError(f"the input must have {self.in_channels} channels, got {C}")
-        key = H, W, self.stride, self.geometry, x.device, x.dtype
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
+        if self.stride == 1 and cpu_layers.serves(x):
+            check_sampling(H, W, 1, self.geometry)
+            return cpu_layers.Conv.apply(x.contiguous(), self.weight, bias, self.geometry)
+        key = H, W, self.stride, self.geometry, x.device, x.dtype
         out = _SphereConv.apply(pixels_first(x), self.weight, bias, key)  # (B, H_out * W_out, O)
         return channels_first(out, -(-H // self.stride), W // self.stride)
 
@@ -451,6 +335,8 @@ class SphereMaxPool2d(nn.Module):
 
     def forward(self, x):
         B, C, H, W = x.shape
+        if cpu_layers.serves(x):
+            return cpu_layers.MaxPool.apply(x.contiguous(), self.stride, self.geometry)
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         largest = _SphereMaxPool.apply(pixels_first(x), key)
         return channels_first(largest, -(-H // self.stride), W // self.stride)

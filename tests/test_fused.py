@@ -1,4 +1,5 @@
-"""The fast path against the straightforward formulation, in tiles as small as they get, on any number of threads."""
+"""The network, by the CPU's kernels and by the plain formulation, against the straightforward one: in pieces as small as
+they get, on any number of threads."""
 
 import multiprocessing
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import cpu_layers
 import spherical_conv
 from benchmarks.reference import conv_lstm, sphere_conv, sphere_max_pool, straightforward
 from fused import lstm_step
@@ -21,16 +23,26 @@ CPU = torch.device("cpu")
 
 
 def clear_caches():
-    spherical_conv.sampling.cache_clear()
-    spherical_conv.source_pieces.cache_clear()
+    for cache in (spherical_conv.sampling, spherical_conv.source_pieces, cpu_layers.split_tiles):
+        cache.cache_clear()
 
 
 @pytest.fixture(params=[1, 30, 10**6], ids=["a row a tile", "some rows a tile", "one tile"])
 def tile_pixels(monkeypatch, request):
-    monkeypatch.setattr(spherical_conv, "TILE_PIXELS", request.param)
+    for module, name in ((spherical_conv, "TILE_PIXELS"), (cpu_layers, "TILE_PIXELS"), (cpu_layers, "PIECE_PIXELS"),
+                         (cpu_layers, "POOLED_PIXELS")):
+        monkeypatch.setattr(module, name, request.param)
     clear_caches()
     yield
     clear_caches()
+
+
+@pytest.fixture(params=["kernels", "plain"])
+def path(monkeypatch, request):
+    """Both ways that float32 can take on a CPU: the compiled kernels, and what serves where numba is missing."""
+    assert cpu_layers.cpu_kernels, "numba is not installed"
+    if request.param == "plain":
+        monkeypatch.setattr(cpu_layers, "cpu_kernels", None)
 
 
 @pytest.fixture
@@ -60,10 +72,17 @@ def test_model_equals_the_straightforward_formulation(geometry, latitude, tile_p
         torch.testing.assert_close(model(frames), expected)
 
 
-def test_model_in_single_precision():
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("size", [(13, 24), (2, 8)])
+def test_model_in_single_precision(geometry, size, tile_pixels, path):
     torch.manual_seed(0)
-    model, frames = SST_Sal(6, 9, "exact", True), torch.rand(1, 4, 6, 20, 36)
-    torch.testing.assert_close(model(frames), straightforward(model, frames), atol=1e-6, rtol=0)
+    model, frames = SST_Sal(6, 5, geometry, True), torch.rand(2, 3, 6, *size, requires_grad=True)
+    maps, expected = model(frames), straightforward(model, frames)
+    torch.testing.assert_close(maps, expected, atol=1e-6, rtol=0)
+    for ours, theirs in zip(*(gradients(result, [frames, *model.parameters()]) for result in (maps, expected))):
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(model(frames), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -82,35 +101,30 @@ def test_layers_equal_the_straightforward_formulation(geometry, stride, channels
 @pytest.mark.parametrize("input_dim, hidden_dim", [(2, 2), (5, 1)], ids=["sampled first", "multiplied first"])
 def test_lstm_step_has_the_right_gradients(input_dim, hidden_dim, tile_pixels):
     torch.manual_seed(0)
-    key = 4, 6, 1, "exact", CPU, torch.float64
-    shapes = ((2, input_dim, 4, 6), (2, 24, hidden_dim), (2, 24, hidden_dim),
+    shapes = ((2, input_dim, 4, 6), (2, hidden_dim, 4, 6), (2, hidden_dim, 4, 6),
               (4 * hidden_dim, input_dim + hidden_dim, 3, 3), (4 * hidden_dim,))
     tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(lambda *inputs: lstm_step(*inputs, key, False), tensors)
+    assert torch.autograd.gradcheck(lambda *inputs: lstm_step(*inputs, "exact", False), tensors)
 
 
-def test_lstm_step_skips_an_input_without_gradient():
+def test_lstm_step_skips_an_input_without_gradient(path):
     torch.manual_seed(0)
     conv = SphereConv2d(5, 12, 1, True, "released")
-    x, hidden, cell = torch.randn(2, 2, 6, 8), torch.randn(2, 48, 3, requires_grad=True), torch.randn(2, 48, 3)
-    key = 6, 8, 1, "released", CPU, torch.float32
-    ours = lstm_step(x, hidden, cell, conv.weight, conv.bias, key, False)
-    planes = [spherical_conv.channels_first(values, 6, 8) for values in (hidden, cell)]
-    expected = conv_lstm(lambda joined: sphere_conv(joined, conv), x, planes)
-    for values, plane in zip(ours, expected):
-        torch.testing.assert_close(values, spherical_conv.pixels_first(plane))
+    x, hidden, cell = torch.randn(2, 2, 6, 8), torch.randn(2, 3, 6, 8, requires_grad=True), torch.randn(2, 3, 6, 8)
+    ours = lstm_step(x, hidden, cell, conv.weight, conv.bias, "released", False)
+    expected = conv_lstm(lambda joined: sphere_conv(joined, conv), x, (hidden, cell))
+    torch.testing.assert_close(ours, expected)
     inputs = [hidden, conv.weight, conv.bias]
-    flat = [spherical_conv.pixels_first(plane) for plane in expected]
-    torch.testing.assert_close(gradients(torch.cat(ours), inputs), gradients(torch.cat(flat), inputs))
+    torch.testing.assert_close(gradients(torch.cat(ours), inputs), gradients(torch.cat(expected), inputs))
 
 
-def test_constant_image_shares_the_gradient_of_its_largest_samples():
+def test_constant_image_shares_the_gradient_of_its_largest_samples(path):
     x = torch.ones(1, 1, 6, 8, requires_grad=True)
     SphereMaxPool2d(1, "exact")(x).sum().backward()
     torch.testing.assert_close(x.grad.sum(), torch.tensor(48.0))
 
 
-def test_step_leaves_its_state_as_it_was():
+def test_step_leaves_its_state_as_it_was(path):
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "exact").eval(), torch.rand(1, 3, 3, 6, 12)
     with torch.no_grad():
@@ -124,7 +138,7 @@ def test_step_leaves_its_state_as_it_was():
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_any_number_of_threads_gives_the_same_maps(mode, count, threads, tile_pixels):
+def test_any_number_of_threads_gives_the_same_maps(mode, count, threads, tile_pixels, path):
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "released"), torch.rand(2, 2, 3, 9, 16)
     expected = straightforward(model, frames).detach()
@@ -134,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_maps(mode, count, threads, tile_pi
     assert torch.get_num_threads() == count
 
 
-def test_training_after_inference_mode():
+def test_training_after_inference_mode(path):
     clear_caches()  # the sampling is then made in inference mode
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 2, 3, 6, 12)
@@ -155,8 +169,10 @@ def test_half_precision_is_near():
     torch.testing.assert_close(maps.float(), expected, atol=0.02, rtol=0)
 
 
-def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch):
-    monkeypatch.setattr(spherical_conv, "TILE_PIXELS", 32)
+def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch, path):
+    for module in (spherical_conv, cpu_layers):
+        monkeypatch.setattr(module, "TILE_PIXELS", 32)
+    monkeypatch.setattr(cpu_layers, "PIECE_PIXELS", 16)
     clear_caches()
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 3, 3, 12, 16)

@@ -1,0 +1,145 @@
+"""The compiled kernels by themselves, against closed forms and the straightforward sampling."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cpu_kernels
+import cpu_layers
+from benchmarks.reference import expand, sphere_conv
+from cpu_layers import Lent, sample, spread
+from geometry import GEOMETRIES, row_taps
+from model import SST_Sal
+from spherical_conv import SphereConv2d, SphereMaxPool2d
+
+SIZES = st.tuples(st.integers(1, 11), st.integers(2, 9).map(lambda half: 2 * half), st.sampled_from([1, 2]))
+
+
+def random_images(seed, height, width):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((channels, height, width)).astype(np.float32) for channels in (2, 3))
+
+
+def all_samples(images, geometry, stride):
+    """The taps of all output pixels, (9 for each channel, pixels), with the image cut into pieces of two rows."""
+    _, H, W = images[0].shape
+    taps, pieces = row_taps(H, W, stride, geometry), []
+    for top in range(0, -(-H // stride), 2):
+        bottom = min(top + 2, -(-H // stride))
+        pieces.append(np.full((9 * 5, (bottom - top) * (W // stride)), np.nan, np.float32))
+        sample(images, taps, top, bottom, pieces[-1], stride)
+    return np.concatenate(pieces, axis=1)
+
+
+@settings(deadline=None)
+@given(SIZES, st.sampled_from(GEOMETRIES), st.integers(0, 99))
+def test_samples_are_the_straightforward_ones(size, geometry, seed):
+    height, width, stride = size
+    images = random_images(seed, height, width)
+    joined = torch.from_numpy(np.concatenate(images))[None].double()
+    expected = expand(joined, stride, geometry)[0]  # (5, 3 H_out, 3 W_out)
+    expected = expected.unflatten(1, (-1, 3)).unflatten(3, (-1, 3)).permute(0, 2, 4, 1, 3).reshape(45, -1)
+    torch.testing.assert_close(torch.from_numpy(all_samples(images, geometry, stride)), expected.float(), atol=2e-6, rtol=0)
+
+
+@settings(deadline=None)
+@given(SIZES, st.sampled_from(GEOMETRIES), st.integers(0, 99))
+def test_spreading_is_the_transpose_of_sampling(size, geometry, seed):
+    height, width, stride = size
+    images = random_images(seed, height, width)
+    samples = all_samples(images, geometry, stride)
+    grad = np.random.default_rng(seed + 1).standard_normal(samples.shape).astype(np.float32)
+    received = tuple(np.zeros_like(image) for image in images)
+    spread(grad, row_taps(height, width, stride, geometry), 0, -(-height // stride), received, stride)
+    products = [np.vdot(a.astype(np.float64), b) for a, b in zip(images, received)]
+    assert np.vdot(samples.astype(np.float64), grad) == pytest.approx(sum(products), abs=1e-3)
+
+
+@cpu_kernels.compiled
+def apply(x, out, squash):
+    for j in range(len(x)):
+        out[j] = cpu_kernels.sigmoid(x[j]) if squash else cpu_kernels.tanh(x[j])
+
+
+@pytest.mark.parametrize("squash, function", [(False, np.tanh), (True, lambda x: 1 / (1 + np.exp(-x)))])
+def test_activations_are_within_float32_of_the_true_ones(squash, function):
+    x = np.concatenate([np.linspace(-20, 20, 100_001), [0, 1e-30, -1e-30, 1e30, -1e30, np.inf, -np.inf]])
+    x, out = x.astype(np.float32), np.empty(100_008, np.float32)
+    apply(x, out, squash)
+    with np.errstate(over="ignore"):
+        expected = function(x.astype(np.float64))
+    assert np.abs(out - expected).max() < 5e-7
+    assert np.abs(out).max() <= 1 and (squash or np.all(out[x == 0] == 0))
+
+
+def test_activation_of_nan_is_nan():
+    out = np.zeros(9, np.float32)
+    for squash in (False, True):
+        apply(np.full(9, np.nan, np.float32), out, squash)
+        assert np.isnan(out).all()
+
+
+def test_what_is_not_finite_is_noticed():
+    model, frames = SST_Sal(3, 4, "exact", latitude=True), torch.rand(1, 2, 3, 8, 16)
+    with torch.no_grad():
+        model.encoder["lstm"].conv.weight[0, 0, 1, 1] = torch.nan
+        assert model(frames)[:, 0].isnan().all()
+    x = torch.zeros(1, 1, 6, 8)
+    x[0, 0, 3, 4] = torch.nan
+    assert SphereMaxPool2d(2, "exact")(x).isnan().any()
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_convolution_without_bias(geometry):
+    torch.manual_seed(0)
+    conv, x = SphereConv2d(2, 3, 1, bias=False, geometry=geometry), torch.randn(2, 2, 7, 12)
+    conv.bias = torch.zeros(3)
+    expected = sphere_conv(x, conv)
+    conv.bias = None
+    torch.testing.assert_close(conv(x), expected, atol=1e-6, rtol=0)
+
+
+def test_lent_memory_comes_back_when_nobody_holds_it():
+    lent, other = Lent(3, 5), Lent(3, 5)
+    address = lent.memory.data_ptr()
+    assert other.memory.data_ptr() != address
+    del lent
+    gc.collect()
+    assert Lent(3, 5).memory.data_ptr() == address
+
+
+def test_graphs_that_live_at_once_do_not_share_memory():
+    torch.manual_seed(0)
+    model, clips = SST_Sal(3, 4, "exact", latitude=True), torch.rand(2, 1, 2, 3, 8, 16)
+    weights = list(model.parameters())
+    expected = [torch.autograd.grad(model(clip).sum(), weights) for clip in clips]
+    first, second = (model(clip).sum() for clip in clips)
+    for _ in range(2):  # a graph may be gone through twice
+        torch.testing.assert_close(torch.autograd.grad(first, weights, retain_graph=True), expected[0], atol=0, rtol=0)
+        torch.testing.assert_close(torch.autograd.grad(second, weights, retain_graph=True), expected[1], atol=0, rtol=0)
+
+
+def test_reduced_precision_where_autocast_asks_for_it():
+    torch.manual_seed(0)
+    model, frames = SST_Sal(3, 8, "exact", latitude=True), torch.rand(1, 3, 3, 8, 16)
+    weights = list(model.parameters())
+    expected = model(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = model(frames)
+    assert maps.dtype == torch.float32 and not torch.equal(maps, expected)
+    torch.testing.assert_close(maps, expected, atol=0.01, rtol=0)
+    for ours, exact in zip(torch.autograd.grad(maps.sum(), weights), torch.autograd.grad(expected.sum(), weights)):
+        assert float((ours - exact).norm() / exact.norm()) < 0.02
+
+
+def test_without_numba_the_plain_formulation_serves(monkeypatch):
+    torch.manual_seed(0)
+    model, frames = SST_Sal(3, 4, "released"), torch.rand(1, 2, 3, 8, 16)
+    with torch.no_grad():
+        expected = model(frames)
+        monkeypatch.setattr(cpu_layers, "cpu_kernels", None)
+        torch.testing.assert_close(model(frames), expected, atol=1e-6, rtol=0)
