@@ -61,7 +61,7 @@ def reach(span, top, bottom, stride):
 
 @inlined
 def lay_out(image, first, stop, margin, rows, W):
-    """Fills rows (stop - first, W + 2 margin) with the image's rows first to stop - 1, (H, W), from column -margin on."""
+    """Fills rows (stop - first, W + 2 margin) with an image's rows first to stop - 1, from column -margin on."""
     for r in range(first, stop):
         here, there = image[r], rows[r - first]
         for j in range(W):

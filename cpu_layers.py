@@ -7,12 +7,14 @@ and fused; numba missing, it serves here as well.
 
 from collections import defaultdict
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
 from geometry import row_taps
+from products import add_product, multiply, product_type
 from threads import for_each
 
 try:
@@ -88,27 +90,14 @@ def split_tiles(height, width, geometry):
         count += 1
 
 
-def multiply(a, b, dtype, out=None):
-    """The matrix product of a and b in the precision of `dtype`, as float32."""
-    if dtype == torch.float32:
-        return torch.mm(a, b, out=out)
-    product = torch.mm(a.to(dtype), b.to(dtype))
-    return product.float() if out is None else out.copy_(product)
-
-
-def product_type():
-    """The type that autocast asks matrix products to be in."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-
-
 def convolve(sources, weight, geometry, dtype, finish, out=None):
     """Convolves the sources' channels, images (B, C, H, W), without bias, a few rows at a time.
 
-    Calls finish(b, start, stop, products) for these pixels, start to stop - 1 of image b, with products (O, pixels). They
-    live as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
+    Calls finish(b, start, stop, products) for these pixels, start to stop - 1 of image b, with products (O, pixels).
+    They live as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
     """
     B, _, H, W = sources[0].shape
-    taps, kernel, images = row_taps(H, W, 1, geometry), weight.flatten(1).to(dtype), by_image(sources)
+    taps, kernel, images = row_taps(H, W, 1, geometry), weight.flatten(1), by_image(sources)
 
     def work(piece):
         b, (top, bottom) = piece
@@ -137,7 +126,7 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
     grads = [torch.zeros_like(source) for source in sources[first_source:]]
     receivers = by_image(grads)
     skipped = 9 * sum(source.shape[1] for source in sources[:first_source])
-    kernel = weight.flatten(1)[:, skipped:].t().to(dtype)  # (9 * C, O)
+    kernel = weight.flatten(1)[:, skipped:].t()  # (9 * C, O)
     tiles = split_tiles(H, W, geometry)
     grad_kernels = [weight.new_zeros(B, len(part), len(weight), weight[0].numel()) for part in tiles]
     grad_biases = [weight.new_zeros(B, len(part), len(weight)) for part in tiles]
@@ -150,10 +139,7 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
             samples = torch.empty(grad_kernel.shape[1], grad.shape[1])
             sample(images[b], taps, top, bottom, samples.numpy())
             grad_bias += grad.sum(dim=1)
-            if dtype == torch.float32:
-                grad_kernel.addmm_(grad, samples.t())
-            else:
-                grad_kernel += multiply(grad, samples.t(), dtype)
+            add_product(grad_kernel, grad, samples.t(), dtype)
             spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
 
     for part in (0, 1):
@@ -169,9 +155,9 @@ def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
     """See `fused.lstm_step`."""
     tensors = x.contiguous(), hidden.contiguous(), cell.contiguous(), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _LSTMStep.apply(*tensors, geometry, product_type())
+        return _LSTMStep.apply(*tensors, geometry, product_type(x))
     next_state = torch.empty_like(tensors[1]), torch.empty_like(tensors[2])
-    return advance(*tensors, geometry, product_type(), next_state)
+    return advance(*tensors, geometry, product_type(x), next_state)
 
 
 def advance(x, hidden, cell, weight, bias, geometry, dtype, next_state, gates=None):
@@ -221,7 +207,7 @@ class Lent:
     """Memory (float32, of that shape) which goes back for the next one to use when nobody holds this any more: half a
     training step's memory, and a tenth of its time if it came from the system anew each time."""
 
-    returned = defaultdict(list)
+    returned: ClassVar = defaultdict(list)
 
     def __init__(self, *shape):
         try:
@@ -233,7 +219,7 @@ class Lent:
         self.returned[tuple(self.memory.shape)].append(self.memory)
 
 
-# ----------------------------------------------------------------------------------------- layers for networks of others
+# ------------------------------------------------------------------------------------------------------------- layers
 
 
 class Conv(torch.autograd.Function):
@@ -241,7 +227,7 @@ class Conv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, geometry):
-        ctx.geometry, ctx.dtype = geometry, product_type()
+        ctx.geometry, ctx.dtype = geometry, product_type(x)
         ctx.save_for_backward(x, weight)
         out = x.new_empty(len(x), len(weight), *x.shape[2:])
 
@@ -299,8 +285,8 @@ class MaxPool(torch.autograd.Function):
 
 
 def largest_taps(image, taps, top, bottom, largest, stride):
-    """Fills `largest` with the largest tap of each pixel of output rows top to bottom - 1 of an image (H, W); returns the
-    taps, (9, pixels). All NumPy."""
+    """Fills `largest` with the largest tap of each pixel of output rows top to bottom - 1 of an image (H, W); returns
+    the taps, (9, pixels). All NumPy."""
     samples = np.empty((9, largest.size), np.float32)
     sample((image[None],), taps, top, bottom, samples, stride)
     cpu_kernels.find_largest(samples, largest.reshape(-1), largest.size)

@@ -8,6 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 import cpu_layers
+from products import product_type
 from spherical_conv import channels_first, convolve, convolve_backward, pixels_first
 from threads import for_each
 
@@ -24,14 +25,14 @@ def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
     key = H, W, 1, geometry, x.device, x.dtype
     tensors = x, pixels_first(hidden), pixels_first(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        state = _LSTMStep.apply(*tensors, key)
+        state = _LSTMStep.apply(*tensors, key, product_type(x))
     else:
         state = tensors[1:3] if reuse else (torch.empty_like(tensors[1]), torch.empty_like(tensors[2]))
-        advance(*tensors, key, state)
+        advance(*tensors, key, product_type(x), state)
     return tuple(channels_first(values, H, W) for values in state)
 
 
-def advance(x, hidden, cell, weight, bias, key, next_state, gates=None):
+def advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates=None):
     """Fills and returns next_state; also gates (B, pixels, 4 * hidden), activated, where they are to be kept."""
     next_hidden, next_cell = next_state
 
@@ -43,7 +44,7 @@ def advance(x, hidden, cell, weight, bias, key, next_state, gates=None):
         here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
         torch.mul(o, tanh(here), out=next_hidden[pixels])
 
-    convolve(join(x, hidden), weight, bias, key, finish, gates)
+    convolve(join(x, hidden), weight, bias, key, dtype, finish, gates)
     return next_state
 
 
@@ -73,11 +74,11 @@ class _LSTMStep(torch.autograd.Function):
     """See `lstm_step`."""
 
     @staticmethod
-    def forward(ctx, x, hidden, cell, weight, bias, key):
+    def forward(ctx, x, hidden, cell, weight, bias, key, dtype):
         gates = hidden.new_empty(*hidden.shape[:2], len(bias))
         next_state = torch.empty_like(hidden), torch.empty_like(cell)
-        advance(x, hidden, cell, weight, bias, key, next_state, gates)
-        ctx.key = key
+        advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates)
+        ctx.key, ctx.dtype = key, dtype
         ctx.save_for_backward(x, hidden, cell, weight, gates, next_state[1])
         return next_state
 
@@ -100,6 +101,7 @@ class _LSTMStep(torch.autograd.Function):
             return torch.cat([grad_c * g, grad_c * cell[pixels], grad * tanh_cell, grad_c * i], dim=1).mul_(slope)
 
         skipped = 0 if ctx.needs_input_grad[0] else C
-        grad, grad_weight, grad_bias = convolve_backward(join(x, hidden), weight, ctx.key, gradient, skipped)
+        joined = join(x, hidden)
+        grad, grad_weight, grad_bias = convolve_backward(joined, weight, ctx.key, ctx.dtype, gradient, skipped)
         grad_x = None if skipped else channels_first(grad[:, :, :C], *x.shape[2:])
-        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_weight, grad_bias, None
+        return grad_x, grad[:, :, C - skipped:], grad_previous, grad_weight, grad_bias, None, None

@@ -1,5 +1,5 @@
-"""Where a 3x3 kernel on the sphere reads an equirectangular image (paper, section 3.1; the kernels are those of Coors et
-al., SphereNet, ECCV 2018).
+"""Where a 3x3 kernel on the sphere reads an equirectangular image (paper, section 3.1; the kernels are those of Coors
+et al., SphereNet, ECCV 2018).
 
 Row 0 is north. Pixel (r, c) has its centre at latitude pi/2 - (r + 1/2) pi/H and longitude (c + 1/2) 2pi/W - pi. A 3x3
 kernel lies on the plane tangent to the sphere at the output pixel's centre; its taps are read bilinearly. Where exactly
@@ -131,16 +131,16 @@ def bilinear_entries(height, width, stride, geometry):
 
 
 class RowTaps(NamedTuple):
-    """The same as a kernel that works row by row needs it: what the taps of each output row read, (H_out, 9, ...), to be
-    followed around the image by `stride` columns for each column of the output."""
+    """The same as a kernel that works row by row needs it: what the taps of output column 0 read, (H_out, 9, ...). Each
+    further column of the output reads `stride` columns further east, around the image."""
 
     source: np.ndarray  # (H_out, 9, 4) int64: northern and southern source row; the western of the two columns read in
     #                     each of them, in [-width / 2, width / 2)
     weight: np.ndarray  # (H_out, 9, 4) float32: north-west, north-east, south-west, south-east
     span: np.ndarray  # (H_out, 3) int64: the first source row that an output row reads, the last one + 1, and how many
     #                   columns beyond the image's edges
-    edge: np.ndarray  # (H_out, 9, 2) int64, or empty where columns wrap: the output column that reads across the edge of
-    #                   the image, where outside is zero, or -1; 0 if its western columns lie outside, 1 if the eastern
+    edge: np.ndarray  # (H_out, 9, 2) int64, or empty where columns wrap: the output column that reads across the edge
+    #                   of the image, where outside is zero, or -1; 0 if the western columns are outside, 1 if eastern
 
 
 @lru_cache(maxsize=32)

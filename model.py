@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from files import InputError, replacing
 from fused import lstm_step
+from geometry import pixel_to_sphere
 from published import read_published
 from spherical_conv import SphereConv2d, SphereMaxPool2d
-from geometry import pixel_to_sphere
 
 FORMAT = 1  # of our checkpoints
 

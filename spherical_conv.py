@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 import cpu_layers
 from geometry import GEOMETRIES, bilinear_entries, check_sampling, pixel_to_sphere, sampling_grid, sphere_to_pixel
+from products import multiply, product_type
 from threads import for_each
 
 __all__ = ["GEOMETRIES", "SphereConv2d", "SphereMaxPool2d", "pixel_to_sphere", "sampling_grid", "sphere_to_pixel"]
@@ -165,11 +166,12 @@ def kernel_of(weight, multiply_first):
     return kernel.flatten(1) if multiply_first else kernel.flatten(0, 1)
 
 
-def convolve(x, weight, bias, key, finish, out=None):
+def convolve(x, weight, bias, key, dtype, finish, out=None):
     """Calls finish(b, tile, products) for each tile, products: (pixels of the tile, O).
 
-    x: (B, pixels, C), weight: (O, C, 3, 3), bias: (O,). The products live as long as the call of `finish`, or in
-    out: (B, output pixels, O). Whichever of input and output has fewer channels is sampled: the two steps commute.
+    x: (B, pixels, C), weight: (O, C, 3, 3), bias: (O,); dtype: what products are computed in. They live as long as the
+    call of `finish`, or in out: (B, output pixels, O). Whichever of input and output has fewer channels is sampled: the
+    two steps commute.
     """
     B, P, C = x.shape
     O = len(weight)
@@ -180,24 +182,24 @@ def convolve(x, weight, bias, key, finish, out=None):
 
     def sample_first(b, tile):
         samples = (tile.matrix @ x[b]).view(tile.stop - tile.start, -1)  # (pixels of the tile, 9 * C)
-        finish(b, tile, torch.addmm(bias, samples, kernel, out=place(b, tile)))
+        finish(b, tile, multiply(samples, kernel, dtype, place(b, tile)).add_(bias))
 
-    def multiply(b, piece):
+    def multiply_pixels(b, piece):
         start, stop, _ = piece
-        torch.mm(x[b, start:stop], kernel, out=products[b, 9 * start:9 * stop].view(stop - start, -1))
+        multiply(x[b, start:stop], kernel, dtype, products[b, 9 * start:9 * stop].view(stop - start, -1))
 
     def multiply_first(b, tile):
         finish(b, tile, torch.add(tile.matrix @ products[b], bias, out=place(b, tile)))
 
     if O < C:
         products = x.new_empty(B, 9 * P, O)
-        for_each_tile(multiply, B, source_pieces(*key, summed=True), x.device)
+        for_each_tile(multiply_pixels, B, source_pieces(*key, summed=True), x.device)
         for_each_tile(multiply_first, B, sampling(*key, summed=True), x.device)
     else:
         for_each_tile(sample_first, B, sampling(*key), x.device)
 
 
-def convolve_backward(x, weight, key, gradient, first_channel):
+def convolve_backward(x, weight, key, dtype, gradient, first_channel):
     """Gradients of x's channels from `first_channel` on, the weight and the bias.
 
     gradient(b, tile): that of the tile's products, (pixels of the tile, O). Called once for each tile.
@@ -215,10 +217,10 @@ def convolve_backward(x, weight, key, gradient, first_channel):
         torch.sum(grad, dim=0, out=grad_biases[b, n])
         if multiply_first:
             grad = (tile.transposed @ grad).view(tile.last - tile.first, -1)  # (source pixels, 9 * O)
-            torch.mm(x[b, tile.first:tile.last].t(), grad, out=grad_kernels[b, n])
-            return grad @ kernel_x.t()
-        torch.mm((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, out=grad_kernels[b, n])
-        return tile.transposed @ (grad @ kernel_x.t()).view(-1, C - first_channel)
+            multiply(x[b, tile.first:tile.last].t(), grad, dtype, grad_kernels[b, n])
+            return multiply(grad, kernel_x.t(), dtype)
+        multiply((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, dtype, grad_kernels[b, n])
+        return tile.transposed @ multiply(grad, kernel_x.t(), dtype).view(-1, C - first_channel)
 
     grad_x = sum_blocks(block_of, x[:, :, first_channel:], tiles, pieces)
     grad_kernel = x.new_empty(grad_kernels.shape[2:])
@@ -239,17 +241,18 @@ class _SphereConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, key):
-        ctx.key = key
+        ctx.key, ctx.dtype = key, product_type(x)
         ctx.save_for_backward(x, weight)
         out = x.new_empty(x.shape[0], sampling(*key)[-1].stop, len(weight))
-        convolve(x, weight, bias, key, lambda b, tile, products: None, out)
+        convolve(x, weight, bias, key, ctx.dtype, lambda b, tile, products: None, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        return *convolve_backward(x, weight, ctx.key, lambda b, tile: grad[b, tile.start:tile.stop], 0), None
+        grads = convolve_backward(x, weight, ctx.key, ctx.dtype, lambda b, tile: grad[b, tile.start:tile.stop], 0)
+        return *grads, None
 
 
 class _SphereMaxPool(torch.autograd.Function):

@@ -1,5 +1,5 @@
-"""The network, by the CPU's kernels and by the plain formulation, against the straightforward one: in pieces as small as
-they get, on any number of threads."""
+"""The network, by the CPU's kernels and by the plain formulation, against the straightforward one: in pieces as small
+as they get, on any number of threads."""
 
 import multiprocessing
 import subprocess
@@ -167,6 +167,21 @@ def test_half_precision_is_near():
     maps.sum().backward()
     assert maps.dtype == torch.bfloat16 and all(weights.grad.isfinite().all() for weights in model.parameters())
     torch.testing.assert_close(maps.float(), expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_reduced_precision_where_autocast_asks_for_it(path, threads, count):
+    threads(count)
+    torch.manual_seed(0)
+    model, frames = SST_Sal(3, 8, "exact", latitude=True), torch.rand(1, 3, 3, 8, 16)
+    weights = list(model.parameters())
+    expected = model(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = model(frames)
+    assert maps.dtype == torch.float32 and not torch.equal(maps, expected)
+    torch.testing.assert_close(maps, expected, atol=0.01, rtol=0)
+    for ours, exact in zip(torch.autograd.grad(maps.sum(), weights), torch.autograd.grad(expected.sum(), weights)):
+        assert float((ours - exact).norm() / exact.norm()) < 0.02
 
 
 def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch, path):
