@@ -4,7 +4,8 @@ A whole row of the output shares its taps: each is two source rows, read from so
 (`geometry.RowTaps`). So a tap of a row is a weighted sum of four shifted rows, contiguous in memory, which compiles to
 vector instructions. Source rows are first laid out with what they need from the other side of the image at both ends.
 
-Images are float32, channel by channel: (C, H, W). The functions hold no lock of Python's and start no threads.
+Images are float32, row by row: (H, C, W), so that what a few rows need lies together in memory. The functions hold no
+lock of Python's and start no threads.
 """
 
 import numpy as np
@@ -60,10 +61,10 @@ def reach(span, top, bottom, stride):
 
 
 @inlined
-def lay_out(image, first, stop, margin, rows, W):
-    """Fills rows (stop - first, W + 2 margin) with an image's rows first to stop - 1, from column -margin on."""
+def lay_out(image, channel, first, stop, margin, rows, W):
+    """Fills rows (stop - first, W + 2 margin) with a channel's rows first to stop - 1, from column -margin on."""
     for r in range(first, stop):
-        here, there = image[r], rows[r - first]
+        here, there = image[r, channel], rows[r - first]
         for j in range(W):
             there[j + margin] = here[j]
         for j in range(margin):
@@ -71,10 +72,10 @@ def lay_out(image, first, stop, margin, rows, W):
 
 
 @inlined
-def fold(rows, first, stop, margin, image, W):
-    """The transpose of `lay_out`: adds what stands in the rows to the image."""
+def fold(rows, first, stop, margin, image, channel, W):
+    """The transpose of `lay_out`: adds what stands in the rows to the channel."""
     for r in range(first, stop):
-        here, there = image[r], rows[r - first]
+        here, there = image[r, channel], rows[r - first]
         for j in range(W):
             here[j] += there[j + margin]
         for j in range(margin):
@@ -94,13 +95,13 @@ def sampler(stride):
 
     @compiled
     def sample(images, source, weight, span, top, bottom, out, W):
-        """The taps of output rows top to bottom - 1. images: a tuple, (C, H, W) each; source, weight, span: of
+        """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span: of
         `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
         first, stop, margin = reach(span, top, bottom, stride)
         rows, n, line = np.empty((stop - first, W + 2 * margin), out.dtype), W // stride, 0
         for image in images:
-            for channel in range(len(image)):
-                lay_out(image[channel], first, stop, margin, rows, W)
+            for channel in range(image.shape[1]):
+                lay_out(image, channel, first, stop, margin, rows, W)
                 for i in range(top, bottom):
                     for tap in range(9):
                         north, south = read_by(rows, first, margin, source[i, tap], W)
@@ -118,7 +119,7 @@ def sampler(stride):
         rows, n, line = np.empty((stop - first, W + 2 * margin), grad.dtype), W // stride, 0
         padded = np.zeros(W + 2, grad.dtype)
         for image in images:
-            for channel in range(len(image)):
+            for channel in range(image.shape[1]):
                 rows[:] = 0
                 for i in range(top, bottom):
                     for tap in range(9):
@@ -131,7 +132,7 @@ def sampler(stride):
                             north[j] += nw * padded[j + 1] + ne * padded[j]
                         for j in range(W + 1):
                             south[j] += sw * padded[j + 1] + se * padded[j]
-                fold(rows, first, stop, margin, image[channel], W)
+                fold(rows, first, stop, margin, image, channel, W)
                 line += 9
 
     return sample, spread
@@ -142,12 +143,12 @@ def mend_sample(images, source, weight, edge, top, bottom, out, W, stride):
     """Takes what lies outside the image out of what `sample` made; edge: of `geometry.RowTaps`."""
     n, line = W // stride, 0
     for image in images:
-        for channel in range(len(image)):
+        for channel in range(image.shape[1]):
             for i in range(top, bottom):
                 for tap in range(9):
                     j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
                     if j >= 0:
-                        north, south = image[channel, source[i, tap, 0]], image[channel, source[i, tap, 1]]
+                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
                         out[line + tap, (i - top) * n + j] = (
                             weight[i, tap, inside] * north[(source[i, tap, 2] + stride * j + inside) % W]
                             + weight[i, tap, 2 + inside] * south[(source[i, tap, 3] + stride * j + inside) % W])
@@ -159,12 +160,12 @@ def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
     """Takes back what `spread` added from outside the image."""
     n, line = W // stride, 0
     for image in images:
-        for channel in range(len(image)):
+        for channel in range(image.shape[1]):
             for i in range(top, bottom):
                 for tap in range(9):
                     j, outside = edge[i, tap, 0], edge[i, tap, 1]
                     if j >= 0:
-                        north, south = image[channel, source[i, tap, 0]], image[channel, source[i, tap, 1]]
+                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
                         passed_on = grad[line + tap, (i - top) * n + j]
                         north[(source[i, tap, 2] + stride * j + outside) % W] -= weight[i, tap, outside] * passed_on
                         south[(source[i, tap, 3] + stride * j + outside) % W] -= weight[i, tap, 2 + outside] * passed_on
@@ -174,76 +175,97 @@ def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
 # ------------------------------------------------------------------------------------------------------------- pooling
 
 
-@compiled
-def find_largest(samples, largest, n):
-    """The largest of nine taps: samples (9, n) -> largest (n,). NaN is larger than any number, as for torch."""
+@inlined
+def largest_of(samples, line, start, largest, n):
+    """The largest of nine taps, lines `line` to line + 8 of the samples, for n pixels from `start` on: fills (n,). NaN
+    is larger than any number, as for torch."""
     for j in range(n):
-        largest[j] = samples[0, j]
+        largest[j] = samples[line, start + j]
     for tap in range(1, 9):
-        here = samples[tap]
+        here = samples[line + tap, start:start + n]
         for j in range(n):
             largest[j] = here[j] if here[j] > largest[j] or here[j] != here[j] else largest[j]
 
 
 @compiled
-def share_out(samples, largest, grad, n):
-    """The gradient of `find_largest`: samples (9, n) become what each receives of grad (n,). Those that are equally
+def find_largest(samples, out, n):
+    """The largest of each nine taps: samples (9 * C, n pixels for each row) -> out (rows, C, n)."""
+    for row in range(out.shape[0]):
+        for channel in range(out.shape[1]):
+            largest_of(samples, 9 * channel, row * n, out[row, channel], n)
+
+
+@compiled
+def share_out(samples, grad, n):
+    """The gradient of `find_largest`: samples become what each receives of grad (rows, C, n). Those that are equally
     large share it."""
-    share = np.zeros(n, samples.dtype)
-    for tap in range(9):
-        here = samples[tap]
-        for j in range(n):
-            here[j] = 1 if here[j] == largest[j] else 0
-            share[j] += here[j]
-    for j in range(n):
-        share[j] = grad[j] / share[j]
-    for tap in range(9):
-        here = samples[tap]
-        for j in range(n):
-            here[j] *= share[j]
+    largest, share = np.empty(n, samples.dtype), np.empty(n, samples.dtype)
+    for row in range(grad.shape[0]):
+        start = row * n
+        for channel in range(grad.shape[1]):
+            largest_of(samples, 9 * channel, start, largest, n)
+            share[:] = 0
+            for tap in range(9 * channel, 9 * channel + 9):
+                here = samples[tap, start:start + n]
+                for j in range(n):
+                    here[j] = 1 if here[j] == largest[j] else 0
+                    share[j] += here[j]
+            given = grad[row, channel]
+            for j in range(n):
+                share[j] = given[j] / share[j]
+            for tap in range(9 * channel, 9 * channel + 9):
+                here = samples[tap, start:start + n]
+                for j in range(n):
+                    here[j] *= share[j]
 
 
 # --------------------------------------------------------------------------------------------------------------- gates
 
 
 @compiled
-def advance(gates, bias, cell, next_hidden, next_cell, start, count):
-    """A step of the LSTM for pixels start to start + count - 1 of cell, next_hidden and next_cell, (hidden, pixels).
+def advance(gates, bias, cell, next_hidden, next_cell, top, bottom, W):
+    """A step of the LSTM for rows top to bottom - 1 of cell, next_hidden and next_cell, (H, hidden, W).
 
-    gates: (4 * hidden, count): input, forget, output and candidate before activation and without bias; they are
-    activated in place.
+    gates: (4 * hidden, pixels of the rows): input, forget, output and candidate before activation and without bias;
+    they are activated in place.
     """
-    hidden, stop = len(cell), start + count
-    for k in range(hidden):
-        i, f, o, g = gates[k], gates[hidden + k], gates[2 * hidden + k], gates[3 * hidden + k]
-        bias_i, bias_f, bias_o, bias_g = bias[k], bias[hidden + k], bias[2 * hidden + k], bias[3 * hidden + k]
-        before, after, shown = cell[k, start:stop], next_cell[k, start:stop], next_hidden[k, start:stop]
-        for j in range(count):
-            i[j] = sigmoid(i[j] + bias_i)
-            f[j] = sigmoid(f[j] + bias_f)
-            o[j] = sigmoid(o[j] + bias_o)
-            g[j] = tanh(g[j] + bias_g)
-            value = f[j] * before[j] + i[j] * g[j]
-            after[j] = value
-            shown[j] = o[j] * tanh(value)
+    hidden = cell.shape[1]
+    for row in range(top, bottom):
+        start, stop = (row - top) * W, (row - top + 1) * W
+        for k in range(hidden):
+            i, f = gates[k, start:stop], gates[hidden + k, start:stop]
+            o, g = gates[2 * hidden + k, start:stop], gates[3 * hidden + k, start:stop]
+            bias_i, bias_f, bias_o, bias_g = bias[k], bias[hidden + k], bias[2 * hidden + k], bias[3 * hidden + k]
+            before, after, shown = cell[row, k], next_cell[row, k], next_hidden[row, k]
+            for j in range(W):
+                i[j] = sigmoid(i[j] + bias_i)
+                f[j] = sigmoid(f[j] + bias_f)
+                o[j] = sigmoid(o[j] + bias_o)
+                g[j] = tanh(g[j] + bias_g)
+                value = f[j] * before[j] + i[j] * g[j]
+                after[j] = value
+                shown[j] = o[j] * tanh(value)
 
 
 @compiled
-def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, start, count, grad_gates):
-    """The gradients of `advance`, for the same pixels, whose activated gates these are: fills those of the gates before
-    activation, grad_gates (4 * hidden, count), and of the cell, in grad_before."""
-    hidden, stop, one = len(cell), start + count, np.float32(1)
-    for k in range(hidden):
-        i, f, o, g = gates[k], gates[hidden + k], gates[2 * hidden + k], gates[3 * hidden + k]
-        to_i, to_f, to_o, to_g = (grad_gates[k], grad_gates[hidden + k], grad_gates[2 * hidden + k],
-                                  grad_gates[3 * hidden + k])
-        before, after, to_before = cell[k, start:stop], next_cell[k, start:stop], grad_before[k, start:stop]
-        from_hidden, from_cell = grad_hidden[k, start:stop], grad_cell[k, start:stop]
-        for j in range(count):
-            shown = tanh(after[j])
-            to_cell = from_cell[j] + from_hidden[j] * o[j] * (one - shown * shown)
-            to_before[j] = to_cell * f[j]
-            to_i[j] = to_cell * g[j] * i[j] * (one - i[j])
-            to_f[j] = to_cell * before[j] * f[j] * (one - f[j])
-            to_o[j] = from_hidden[j] * shown * o[j] * (one - o[j])
-            to_g[j] = to_cell * i[j] * (one - g[j] * g[j])
+def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, top, bottom, grad_gates, W):
+    """The gradients of `advance`, for the same rows, whose activated gates these are: fills those of the gates before
+    activation, grad_gates (4 * hidden, pixels), and of the cell, in grad_before."""
+    hidden, one = cell.shape[1], np.float32(1)
+    for row in range(top, bottom):
+        start, stop = (row - top) * W, (row - top + 1) * W
+        for k in range(hidden):
+            i, f = gates[k, start:stop], gates[hidden + k, start:stop]
+            o, g = gates[2 * hidden + k, start:stop], gates[3 * hidden + k, start:stop]
+            to_i, to_f = grad_gates[k, start:stop], grad_gates[hidden + k, start:stop]
+            to_o, to_g = grad_gates[2 * hidden + k, start:stop], grad_gates[3 * hidden + k, start:stop]
+            before, after, to_before = cell[row, k], next_cell[row, k], grad_before[row, k]
+            from_hidden, from_cell = grad_hidden[row, k], grad_cell[row, k]
+            for j in range(W):
+                shown = tanh(after[j])
+                to_cell = from_cell[j] + from_hidden[j] * o[j] * (one - shown * shown)
+                to_before[j] = to_cell * f[j]
+                to_i[j] = to_cell * g[j] * i[j] * (one - i[j])
+                to_f[j] = to_cell * before[j] * f[j] * (one - f[j])
+                to_o[j] = from_hidden[j] * shown * o[j] * (one - o[j])
+                to_g[j] = to_cell * i[j] * (one - g[j] * g[j])

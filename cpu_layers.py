@@ -1,15 +1,15 @@
 """The layers on a CPU, in float32: rows of the output are sampled, multiplied and activated a few at a time, so that
 what is between lies in a core's cache, and nothing nine-fold is ever kept; the backward pass samples again.
 
-Images are (B, C, H, W), contiguous. The plain formulation of the same, for every device and type, is in spherical_conv
-and fused; numba missing, it serves here as well.
+What goes in and comes out is (B, C, H, W), as everywhere; in memory it is row by row, (B, H, C, W), and is copied where
+it is not. The plain formulation of the same, for every device and type, is in spherical_conv and fused; where numba is
+missing, it serves here as well.
 """
 
 from collections import defaultdict
 from functools import lru_cache
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -24,7 +24,6 @@ except ImportError:
 
 PIECE_PIXELS = 640  # handled at a time: with 42 channels, 1 MB of samples
 TILE_PIXELS = 2560  # whose gradients are added up by one thread
-POOLED_PIXELS = 25_600  # of one channel, pooled at a time: 0.9 MB of samples
 
 
 def serves(x):
@@ -43,7 +42,7 @@ def kernels(stride):
 
 def sample(images, taps, top, bottom, out, stride=1):
     """Fills out (9 for each channel, pixels) with the taps of output rows top to bottom - 1. images: a tuple,
-    (C, H, W) each; all NumPy."""
+    (H, C, W) each; all NumPy."""
     source, weight, span, edge = taps
     kernels(stride)[0](images, source, weight, span, top, bottom, out, images[0].shape[2])
     if len(edge):
@@ -58,12 +57,17 @@ def spread(grad, taps, top, bottom, images, stride=1):
         cpu_kernels.mend_spread(grad, source, weight, edge, top, bottom, images, images[0].shape[2], stride)
 
 
+def row_by_row(x):
+    """(B, C, H, W) -> (B, H, C, W), contiguous; without a copy where x is so in memory. Its own inverse."""
+    return x.transpose(1, 2).contiguous()
+
+
 def by_image(tensors):
     """For each image of a batch a tuple of what it has in each of the tensors (B, ...): NumPy views of them."""
     return list(zip(*(tensor.detach().numpy() for tensor in tensors)))
 
 
-# --------------------------------------------------------------------------------------------------------- convolution
+# -------------------------------------------------------------------------------------------------------------- pieces
 
 
 def split(rows, rows_a_piece):
@@ -77,10 +81,11 @@ def split_image(height, width, pixels):
 
 
 @lru_cache(maxsize=32)
-def split_tiles(height, width, geometry):
-    """Two lists of tiles, each a list of consecutive pieces of the image; no two tiles of one list read the same rows.
+def split_tiles(height, width, stride, geometry):
+    """Two lists of tiles, each a list of consecutive pieces of the output; no two tiles of one list read the same rows.
     One after the other, the lists can add to the rows that they read on many threads, and always in the same order."""
-    taps, pieces = row_taps(height, width, 1, geometry), split_image(height, width, PIECE_PIXELS)
+    taps = row_taps(height, width, stride, geometry)
+    pieces = split_image(len(taps.span), width // stride, PIECE_PIXELS)
     count = -(-TILE_PIXELS // PIECE_PIXELS)
     while True:
         tiles = [pieces[first:last] for first, last in split(range(len(pieces)), count)]
@@ -90,22 +95,31 @@ def split_tiles(height, width, geometry):
         count += 1
 
 
-def convolve(sources, weight, geometry, dtype, finish, out=None):
-    """Convolves the sources' channels, images (B, C, H, W), without bias, a few rows at a time.
+def for_each_tile(work, tiles, images, device):
+    """Calls work(part, b, n) for tiles[part][n] of every image b, one part of the tiles after the other."""
+    for part in (0, 1):
+        pieces = [(part, b, n) for b in range(images) for n in range(len(tiles[part]))]
+        for_each(lambda piece: work(*piece), pieces, device)
 
-    Calls finish(b, start, stop, products) for these pixels, start to stop - 1 of image b, with products (O, pixels).
-    They live as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
+
+# --------------------------------------------------------------------------------------------------------- convolution
+
+
+def convolve(sources, weight, geometry, dtype, finish, out=None):
+    """Convolves the sources' channels, images (B, H, C, W), without bias, a few rows at a time.
+
+    Calls finish(b, top, bottom, products) for rows top to bottom - 1 of image b, with products (O, pixels). They live
+    as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
     """
-    B, _, H, W = sources[0].shape
+    B, H, _, W = sources[0].shape
     taps, kernel, images = row_taps(H, W, 1, geometry), weight.flatten(1), by_image(sources)
 
     def work(piece):
         b, (top, bottom) = piece
-        start, stop = top * W, bottom * W
-        samples = torch.empty(kernel.shape[1], stop - start)
+        samples = torch.empty(kernel.shape[1], (bottom - top) * W)
         sample(images[b], taps, top, bottom, samples.numpy())
-        place = None if out is None else block(out[b], len(weight), start, stop)
-        finish(b, start, stop, multiply(kernel, samples, dtype, place))
+        place = None if out is None else block(out[b], len(weight), top * W, bottom * W)
+        finish(b, top, bottom, multiply(kernel, samples, dtype, place))
 
     pieces = split_image(H, W, PIECE_PIXELS)
     for_each(work, [(b, rows) for b in range(B) for rows in pieces], weight.device)
@@ -113,74 +127,71 @@ def convolve(sources, weight, geometry, dtype, finish, out=None):
 
 def block(values, channels, start, stop):
     """Where values (channels * H * W,) have those of pixels start to stop - 1 of a piece: (channels, pixels)."""
-    return values[channels * start:channels * stop].reshape(channels, stop - start)
+    return values[channels * start:channels * stop].view(channels, stop - start)
 
 
 def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
     """Gradients of the sources from first_source on, of the weight and of the bias.
 
-    gradient(b, start, stop): that of the products of these pixels, (O, pixels), asked for once for each pixel.
+    gradient(b, top, bottom): that of the products of these rows, (O, pixels), asked for once for each row.
     """
-    B, _, H, W = sources[0].shape
-    taps, images = row_taps(H, W, 1, geometry), by_image(sources)
+    B, H, _, W = sources[0].shape
+    O, K = len(weight), weight[0].numel()
+    taps, tiles, images = row_taps(H, W, 1, geometry), split_tiles(H, W, 1, geometry), by_image(sources)
     grads = [torch.zeros_like(source) for source in sources[first_source:]]
     receivers = by_image(grads)
-    skipped = 9 * sum(source.shape[1] for source in sources[:first_source])
+    skipped = 9 * sum(source.shape[2] for source in sources[:first_source])
     kernel = weight.flatten(1)[:, skipped:].t()  # (9 * C, O)
-    tiles = split_tiles(H, W, geometry)
-    grad_kernels = [weight.new_zeros(B, len(part), len(weight), weight[0].numel()) for part in tiles]
-    grad_biases = [weight.new_zeros(B, len(part), len(weight)) for part in tiles]
+    grad_kernels = [weight.new_zeros(B, len(part), K, O) for part in tiles]
+    grad_biases = [weight.new_zeros(B, len(part), O) for part in tiles]
 
-    def work(piece):
-        part, b, n = piece
-        grad_kernel, grad_bias = grad_kernels[part][b, n], grad_biases[part][b, n]
+    def work(part, b, n):
         for top, bottom in tiles[part][n]:
-            grad = gradient(b, top * W, bottom * W)
-            samples = torch.empty(grad_kernel.shape[1], grad.shape[1])
+            grad = gradient(b, top, bottom)
+            samples = torch.empty(K, (bottom - top) * W)
             sample(images[b], taps, top, bottom, samples.numpy())
-            grad_bias += grad.sum(dim=1)
-            add_product(grad_kernel, grad, samples.t(), dtype)
+            grad_biases[part][b, n] += grad.sum(dim=1)
+            add_product(grad_kernels[part][b, n], samples, grad.t(), dtype)
             spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
 
-    for part in (0, 1):
-        for_each(work, [(part, b, n) for b in range(B) for n in range(len(tiles[part]))], weight.device)
-    grad_weight, grad_bias = (sum(part.sum(dim=(0, 1)) for part in parts) for parts in (grad_kernels, grad_biases))
-    return grads, grad_weight.view_as(weight), grad_bias
+    for_each_tile(work, tiles, B, weight.device)
+    grad_kernel, grad_bias = (sum(part.sum(dim=(0, 1)) for part in parts) for parts in (grad_kernels, grad_biases))
+    return grads, grad_kernel.t().reshape(weight.shape), grad_bias
 
 
-# ------------------------------------------------------------------------------------------------------------ LSTM step
+# ----------------------------------------------------------------------------------------------------------- LSTM step
 
 
-def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
+def lstm_step(x, hidden, cell, weight, bias, geometry):
     """See `fused.lstm_step`."""
-    tensors = x.contiguous(), hidden.contiguous(), cell.contiguous(), weight, bias
+    tensors = row_by_row(x), row_by_row(hidden), row_by_row(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _LSTMStep.apply(*tensors, geometry, product_type(x))
-    next_state = torch.empty_like(tensors[1]), torch.empty_like(tensors[2])
-    return advance(*tensors, geometry, product_type(x), next_state)
+        state = _LSTMStep.apply(*tensors, geometry, product_type(x))
+    else:
+        state = advance(*tensors, geometry, product_type(x))
+    return tuple(values.transpose(1, 2) for values in state)
 
 
-def advance(x, hidden, cell, weight, bias, geometry, dtype, next_state, gates=None):
-    """Fills and returns next_state; also gates (B, 4 * hidden * H * W), activated, where they are to be kept."""
-    bias = bias.detach().numpy()
-    states = by_image([values.flatten(2) for values in (cell, *next_state)])
+def advance(x, hidden, cell, weight, bias, geometry, dtype, gates=None):
+    """The next state, row by row; also fills gates (B, 4 * hidden * H * W), activated, where they are to be kept."""
+    next_state, W = (torch.empty_like(hidden), torch.empty_like(cell)), x.shape[3]
+    states, bias = by_image([cell, *next_state]), bias.detach().numpy()
 
-    def finish(b, start, stop, products):
-        cpu_kernels.advance(products.numpy(), bias, *states[b], start, stop - start)
+    def finish(b, top, bottom, products):
+        cpu_kernels.advance(products.numpy(), bias, *states[b], top, bottom, W)
 
     convolve((x, hidden), weight, geometry, dtype, finish, gates)
     return next_state
 
 
 class _LSTMStep(torch.autograd.Function):
-    """See `fused.lstm_step`."""
+    """See `fused.lstm_step`; images row by row."""
 
     @staticmethod
     def forward(ctx, x, hidden, cell, weight, bias, geometry, dtype):
-        ctx.gates = Lent(len(x), len(bias) * x.shape[2] * x.shape[3])
-        next_state = torch.empty_like(hidden), torch.empty_like(cell)
-        advance(x, hidden, cell, weight, bias, geometry, dtype, next_state, ctx.gates.memory)
-        ctx.geometry, ctx.dtype = geometry, dtype
+        B, H, _, W = x.shape
+        ctx.geometry, ctx.dtype, ctx.gates = geometry, dtype, Lent(B, len(bias) * H * W)
+        next_state = advance(x, hidden, cell, weight, bias, geometry, dtype, ctx.gates.memory)
         ctx.save_for_backward(x, hidden, cell, weight, next_state[1])
         return next_state
 
@@ -188,14 +199,14 @@ class _LSTMStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_hidden, grad_cell):
         x, hidden, cell, weight, next_cell = ctx.saved_tensors
-        gates, grad_before, channels = ctx.gates.memory, torch.empty_like(cell), len(weight)
-        states = by_image([values.contiguous().flatten(2)
-                           for values in (cell, next_cell, grad_hidden, grad_cell, grad_before)])
+        gates, channels, W, grad_before = ctx.gates.memory, len(weight), x.shape[3], torch.empty_like(cell)
+        grads = grad_hidden.contiguous(), grad_cell.contiguous(), grad_before
+        states = by_image([cell, next_cell, *grads])
 
-        def gradient(b, start, stop):
-            grad_gates = torch.empty(channels, stop - start)
-            here = block(gates[b], channels, start, stop).numpy()
-            cpu_kernels.retreat(here, *states[b], start, stop - start, grad_gates.numpy())
+        def gradient(b, top, bottom):
+            grad_gates = torch.empty(channels, (bottom - top) * W)
+            here = block(gates[b], channels, top * W, bottom * W).numpy()
+            cpu_kernels.retreat(here, *states[b], top, bottom, grad_gates.numpy(), W)
             return grad_gates
 
         first = 0 if ctx.needs_input_grad[0] else 1
@@ -210,84 +221,94 @@ class Lent:
     returned: ClassVar = defaultdict(list)
 
     def __init__(self, *shape):
-        try:
-            self.memory = self.returned[shape].pop()
-        except IndexError:
-            self.memory = torch.empty(shape)
+        if not self.returned[shape]:
+            self.returned.clear()  # of other sizes: no longer needed, as it seems
+        self.memory = self.returned[shape].pop() if self.returned[shape] else torch.empty(shape)
 
     def __del__(self):
         self.returned[tuple(self.memory.shape)].append(self.memory)
 
 
-# ------------------------------------------------------------------------------------------------------------- layers
+# -------------------------------------------------------------------------------------------------------------- layers
 
 
-class Conv(torch.autograd.Function):
+def conv(x, weight, bias, geometry):
     """A convolution of stride 1: (B, C, H, W), weight (O, C, 3, 3), bias (O,) -> (B, O, H, W)"""
+    return _Conv.apply(row_by_row(x), weight, bias, geometry, product_type(x)).transpose(1, 2)
+
+
+class _Conv(torch.autograd.Function):
+    """See `conv`; images row by row."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, geometry):
-        ctx.geometry, ctx.dtype = geometry, product_type(x)
+    def forward(ctx, x, weight, bias, geometry, dtype):
+        B, H, _, W = x.shape
+        ctx.geometry, ctx.dtype = geometry, dtype
         ctx.save_for_backward(x, weight)
-        out = x.new_empty(len(x), len(weight), *x.shape[2:])
+        out = x.new_empty(B, H, len(weight), W)
 
-        def finish(b, start, stop, products):
-            torch.add(products, bias[:, None], out=out[b].flatten(1)[:, start:stop])
+        def finish(b, top, bottom, products):
+            torch.add(products.unflatten(1, (-1, W)).transpose(0, 1), bias[:, None], out=out[b, top:bottom])
 
-        convolve((x,), weight, geometry, ctx.dtype, finish)
+        convolve((x,), weight, geometry, dtype, finish)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        grad = grad.contiguous().flatten(2)
-        (grad_x,), *rest = convolve_backward((x,), weight, ctx.geometry, ctx.dtype,
-                                             lambda b, start, stop: grad[b, :, start:stop].contiguous(), 0)
-        return grad_x, *rest, None
+
+        def gradient(b, top, bottom):
+            return grad[b, top:bottom].transpose(0, 1).reshape(len(weight), -1)
+
+        (grad_x,), *rest = convolve_backward((x,), weight, ctx.geometry, ctx.dtype, gradient, 0)
+        return grad_x, *rest, None, None
 
 
-class MaxPool(torch.autograd.Function):
+def max_pool(x, stride, geometry):
     """(B, C, H, W) -> (B, C, ceil(H / stride), W / stride). Taps that are equally large share the gradient."""
+    return _MaxPool.apply(row_by_row(x), stride, geometry).transpose(1, 2)
+
+
+class _MaxPool(torch.autograd.Function):
+    """See `max_pool`; images row by row."""
 
     @staticmethod
     def forward(ctx, x, stride, geometry):
-        B, C, H, W = x.shape
-        ctx.stride, ctx.taps = stride, row_taps(H, W, stride, geometry)
+        B, H, C, W = x.shape
+        ctx.stride, ctx.geometry = stride, geometry
         ctx.save_for_backward(x)
-        out = x.new_empty(B, C, -(-H // stride), W // stride)
-        images, pooled = x.flatten(0, 1).numpy(), out.flatten(0, 1).numpy()
+        taps, n = row_taps(H, W, stride, geometry), W // stride
+        out = x.new_empty(B, len(taps.span), C, n)
+        images = by_image((x, out))
 
-        def work(n):
-            for top, bottom in split_image(*pooled.shape[1:], POOLED_PIXELS):
-                largest_taps(images[n], ctx.taps, top, bottom, pooled[n, top:bottom], stride)
+        def work(piece):
+            b, (top, bottom) = piece
+            image, pooled = images[b]
+            samples = torch.empty(9 * C, (bottom - top) * n).numpy()
+            sample((image,), taps, top, bottom, samples, stride)
+            cpu_kernels.find_largest(samples, pooled[top:bottom], n)
 
-        for_each(work, range(B * C), x.device)
+        pieces = split_image(len(taps.span), n, PIECE_PIXELS)
+        for_each(work, [(b, rows) for b in range(B) for rows in pieces], x.device)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        images, grads, receivers = (values.contiguous().flatten(0, 1).numpy() for values in (x, grad, grad_x))
+        B, H, C, W = x.shape
+        taps, tiles = (of(H, W, ctx.stride, ctx.geometry) for of in (row_taps, split_tiles))
+        grad_x, n = torch.zeros_like(x), W // ctx.stride
+        images = by_image((x, grad.contiguous(), grad_x))
 
-        def work(n):
-            for top, bottom in split_image(*grads.shape[1:], POOLED_PIXELS):
-                given = grads[n, top:bottom].reshape(-1)
-                largest = np.empty_like(given)
-                samples = largest_taps(images[n], ctx.taps, top, bottom, largest, ctx.stride)
-                cpu_kernels.share_out(samples, largest, given, len(given))
-                spread(samples, ctx.taps, top, bottom, (receivers[n:n + 1],), ctx.stride)
+        def work(part, b, number):
+            image, given, receiver = images[b]
+            for top, bottom in tiles[part][number]:
+                samples = torch.empty(9 * C, (bottom - top) * n).numpy()
+                sample((image,), taps, top, bottom, samples, ctx.stride)
+                cpu_kernels.share_out(samples, given[top:bottom], n)
+                spread(samples, taps, top, bottom, (receiver,), ctx.stride)
 
-        for_each(work, range(len(images)), x.device)
+        for_each_tile(work, tiles, B, x.device)
         return grad_x, None, None
-
-
-def largest_taps(image, taps, top, bottom, largest, stride):
-    """Fills `largest` with the largest tap of each pixel of output rows top to bottom - 1 of an image (H, W); returns
-    the taps, (9, pixels). All NumPy."""
-    samples = np.empty((9, largest.size), np.float32)
-    sample((image[None],), taps, top, bottom, samples, stride)
-    cpu_kernels.find_largest(samples, largest.reshape(-1), largest.size)
-    return samples

@@ -21,7 +21,7 @@ def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
     """
     H, W = x.shape[2:]
     if cpu_layers.serves(x):
-        return cpu_layers.lstm_step(x, hidden, cell, weight, bias, geometry, reuse)
+        return cpu_layers.lstm_step(x, hidden, cell, weight, bias, geometry)
     key = H, W, 1, geometry, x.device, x.dtype
     tensors = x, pixels_first(hidden), pixels_first(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

@@ -319,7 +319,7 @@ class SphereConv2d(nn.Module):
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
         if self.stride == 1 and cpu_layers.serves(x):
             check_sampling(H, W, 1, self.geometry)
-            return cpu_layers.Conv.apply(x.contiguous(), self.weight, bias, self.geometry)
+            return cpu_layers.conv(x, self.weight, bias, self.geometry)
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         out = _SphereConv.apply(pixels_first(x), self.weight, bias, key)  # (B, H_out * W_out, O)
         return channels_first(out, -(-H // self.stride), W // self.stride)
@@ -339,7 +339,7 @@ class SphereMaxPool2d(nn.Module):
     def forward(self, x):
         B, C, H, W = x.shape
         if cpu_layers.serves(x):
-            return cpu_layers.MaxPool.apply(x.contiguous(), self.stride, self.geometry)
+            return cpu_layers.max_pool(x, self.stride, self.geometry)
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         largest = _SphereMaxPool.apply(pixels_first(x), key)
         return channels_first(largest, -(-H // self.stride), W // self.stride)

@@ -21,12 +21,12 @@ SIZES = st.tuples(st.integers(1, 11), st.integers(2, 9).map(lambda half: 2 * hal
 
 def random_images(seed, height, width):
     rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((channels, height, width)).astype(np.float32) for channels in (2, 3))
+    return tuple(rng.standard_normal((height, channels, width)).astype(np.float32) for channels in (2, 3))
 
 
 def all_samples(images, geometry, stride):
     """The taps of all output pixels, (9 for each channel, pixels), with the image cut into pieces of two rows."""
-    _, H, W = images[0].shape
+    H, _, W = images[0].shape
     taps, pieces = row_taps(H, W, stride, geometry), []
     for top in range(0, -(-H // stride), 2):
         bottom = min(top + 2, -(-H // stride))
@@ -40,7 +40,7 @@ def all_samples(images, geometry, stride):
 def test_samples_are_the_straightforward_ones(size, geometry, seed):
     height, width, stride = size
     images = random_images(seed, height, width)
-    joined = torch.from_numpy(np.concatenate(images))[None].double()
+    joined = torch.from_numpy(np.concatenate(images, axis=1)).transpose(0, 1)[None].double()  # (1, 5, H, W)
     expected = expand(joined, stride, geometry)[0]  # (5, 3 H_out, 3 W_out)
     expected = expected.unflatten(1, (-1, 3)).unflatten(3, (-1, 3)).permute(0, 2, 4, 1, 3).reshape(45, -1)
     samples = torch.from_numpy(all_samples(images, geometry, stride))

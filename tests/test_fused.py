@@ -29,8 +29,7 @@ def clear_caches():
 
 @pytest.fixture(params=[1, 30, 10**6], ids=["a row a tile", "some rows a tile", "one tile"])
 def tile_pixels(monkeypatch, request):
-    for module, name in ((spherical_conv, "TILE_PIXELS"), (cpu_layers, "TILE_PIXELS"), (cpu_layers, "PIECE_PIXELS"),
-                         (cpu_layers, "POOLED_PIXELS")):
+    for module, name in ((spherical_conv, "TILE_PIXELS"), (cpu_layers, "TILE_PIXELS"), (cpu_layers, "PIECE_PIXELS")):
         monkeypatch.setattr(module, name, request.param)
     clear_caches()
     yield
