@@ -19,6 +19,7 @@ overlap = 4                     # frames that a window shares with the one befor
 overlay = True                  # write results_dir/ID.mp4, the saliency over the video
 overlay_height = 720            # rows of the overlay video at most
 overwrite = False               # True: predict again what results_dir already holds
+save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
 
 # Optical flow
 compute_flow = True             # of_available: make flow images that are missing; False: stop at the first that is

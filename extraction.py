@@ -121,11 +121,16 @@ def extract_video(video, identity, frames_dir, stereo_layout, bar):
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return describe_video(video, identity, info, shapes[0], count, len(shapes), stereo_layout)
+
+
+def describe_video(video, identity, info, shape, count, samples, stereo_layout):
+    """The row of the catalogue of a video, of whose frames `count` could be read and `samples` are sampled."""
     cut_short = count < 0.9 * info.frames
     problem = f"{video} was cut short: only {count} of its {info.frames} frames could be read" if cut_short else ""
-    height, width = shapes[0]
+    height, width = shape
     return dict(zip(COLUMNS, (identity, video.name, video.stat().st_size, f"{info.fps:.6g}", width, height, count,
-                              info.step, len(shapes), stereo_layout, problem)))
+                              info.step, samples, stereo_layout, problem)))
 
 
 def write_sample(sample):

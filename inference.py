@@ -6,15 +6,17 @@
     torchrun --nproc_per_node=N inference.py               several GPUs share the videos out
 
 Writes results_dir/ID/ID_FRAME.png, results_dir/ID.mp4 and results_dir/run.json. An interrupted run continues.
+
+Videos are predicted straight from the decoder, and results_dir/ID.json says which one ID is. Folders of frames in
+videos_folder/frames are predicted as they are; save_frames makes them, and flow images beside them, of every video.
 """
 
 import hashlib
 import json
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections import deque
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -25,19 +27,43 @@ from tqdm import tqdm
 import config
 from dataset import list_frames, read_windows, split_windows
 from distributed import barrier, join, leave, rank, total, world
-from extraction import extract_frames, read_catalogue
+from extraction import assign_ids, describe_video, extract_frames, read_catalogue
 from files import InputError, read_image, write_image, write_text
+from flow_methods import choose_method, load_flows
 from model import load_model
-from optical_flow import provide_flow
-from utils import configure, in_order, run, settings
-from video import SAMPLES_PER_SECOND, even_size, overlay, write_video
+from optical_flow import SMALLEST, flow_folder, limit_rows, provide_flow
+from stream import (
+    FRAMES_AHEAD,
+    INPUTS_AHEAD,
+    ahead,
+    behind,
+    finished_windows,
+    model_inputs,
+    predict_clip,
+    stream_maps,
+    stream_windows,
+)
+from utils import configure, run, settings
+from video import SAMPLES_PER_SECOND, OverlayWriter, list_videos, probe, sample_frames
+
+SHOWN_ROWS = 1024  # at most, of the frames that wait for their map to be shown with it
 
 
-@torch.inference_mode()
-def predict_clip(model, clip, device):
-    """Saliency of a clip (T, H, W, C), uint8, from an empty state: (T, H, W) float32, in (-1, 1), NumPy."""
-    frames = clip.to(device).permute(0, 3, 1, 2)[None].float() / 255  # (1, T, C, H, W)
-    return model(frames)[0, :, 0].cpu().numpy()
+def predict(frames, model, resolution, sequence_length, overlap, device="cpu", flow_rows=1024):
+    """Yields the saliency (height, width) of each frame, float32 in (-1, 1), as the frames come; writes nothing.
+
+    frames: an array (T, H, W, 3) or any iterable of frames (H, W, 3) of one size, BGR uint8, 8 a second as in training;
+    model: an `SST_Sal` or the path of one, here in its own geometry; resolution: (height, width) that it sees them in.
+    A model with 6 channels also gets the frames' optical flow, by DIS, computed at up to flow_rows rows. Maps come a
+    window at a time, as in `inference.py`, and are the same. Raises InputError for a file that holds no model.
+    """
+    device = torch.device(device)
+    if not isinstance(model, torch.nn.Module):
+        model = load_model(model, device)
+    flows = load_flows("dis", "", device) if model.input_dim == 6 else None
+    with ahead(model_inputs(frames, resolution, flows, flow_rows), INPUTS_AHEAD) as inputs:
+        windows = stream_windows(inputs, sequence_length, overlap)
+        yield from (saliency for _, saliency in stream_maps(windows, model, device))
 
 
 def grey_levels(saliency):
@@ -72,14 +98,10 @@ def write_overlay(video, results_dir, fps, max_height, since):
     maps = [map_path(results_dir, video, frame) for frame in video.frames]
     if is_current(path, maps, since):
         return
-    size = even_size(*read_image(video.frames[0]).shape[:2], max_height)
-
-    def draw(paths):
-        frame, saliency = paths
-        return overlay(read_image(frame), read_image(saliency, cv2.IMREAD_GRAYSCALE), size)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        write_video(path, in_order(pool, draw, zip(video.frames, maps)), fps)
+    with (ahead(map(read_image, video.frames), FRAMES_AHEAD) as frames,
+          behind([OverlayWriter(path, fps, max_height)]) as write):
+        for frame, saliency in zip(frames, maps):
+            write(frame, read_image(saliency, cv2.IMREAD_GRAYSCALE))
 
 
 # -------------------------------------------------------------------------------------------------------- the record
@@ -147,16 +169,31 @@ def load_checked_model(device):
     return model
 
 
-def find_videos(problems):
-    """This process's share of the videos that have frames. problems: what went wrong with others, which is raised as
-    InputError where there is none."""
-    frames_dir = Path(config.videos_folder, "frames")
-    if not frames_dir.is_dir() and not problems:
+def list_sources(problems):
+    """(videos that have frames, {id: file} of those to be read from the file). problems: what went wrong with others,
+    which is raised as InputError where there is none."""
+    frames_dir, files = Path(config.videos_folder, "frames"), {}
+    if goes_direct():
+        rows = read_catalogue(frames_dir) | read_rows(config.results_dir)
+        files = {identity: file for file, identity in assign_ids(list_videos(config.videos_folder), rows).items()
+                 if not (frames_dir / identity).is_dir()}
+    if not files and not frames_dir.is_dir() and not problems:
         raise InputError(f"{config.videos_folder} holds neither videos nor frames of any")
     try:
-        return list_frames(frames_dir)[rank()::world()]
+        return list_frames(frames_dir) if frames_dir.is_dir() else [], files
     except InputError as problem:
+        if files:
+            return [], files
         raise InputError("\n".join(problems) or str(problem)) from None
+
+
+def goes_direct():
+    """Whether videos that have no frames are predicted straight from the decoder: where nobody asks for frames or flow
+    as files, nor brings flow along."""
+    if config.save_frames or (config.of_available and (config.flow_save_raw or not config.compute_flow)):
+        return False
+    flow_dir = flow_folder(config.optical_flow_dir, Path(config.videos_folder, "frames"))
+    return not (config.of_available and any(flow_dir.glob("*/*.png")))
 
 
 def write_maps(model, videos, flow_dir, since, device):
@@ -184,17 +221,118 @@ def write_maps(model, videos, flow_dir, since, device):
             yield video, written, first_problem
 
 
+# ------------------------------------------------------------------------------------------------ from the decoder
+
+
+def read_rows(results_dir):
+    """What `stream_video` wrote of each video, by id: rows as those of the catalogue of frames."""
+    rows = {}
+    for path in Path(results_dir).glob("*.json"):
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("id") == path.stem:
+            rows[path.stem] = row
+    return rows
+
+
+def stream_video(model, path, identity, flows, since, device, bar):
+    """Predicts a video straight from the decoder: writes its maps, its overlay and, last, results_dir/ID.json, its row.
+    What is there is kept. Returns (row, number of maps written). Raises InputError for a video that cannot be read."""
+    info, results = probe(path), Path(config.results_dir)
+    row, overlay_path = read_rows(results).get(identity, {}), results / f"{identity}.mp4"
+
+    def target(position):
+        return results / identity / f"{identity}_{position * info.step:04d}.png"
+
+    def is_made(position):
+        return is_current(target(position), [path], since)
+
+    done = next(position for position in count() if not is_made(position))
+    finished = (row.get("samples"), row.get("bytes"), row.get("stereo_layout")) == (
+        done, path.stat().st_size, config.stereo_layout)
+    overlaid = not config.overlay or is_current(overlay_path, [target(position) for position in range(done)], since)
+    if finished and overlaid:
+        return row, 0
+    # Windows that are finished are passed over; the last frames before them may yet belong to the video's last window.
+    kept = done if finished else finished_windows(done, config.sequence_length, config.overlap)
+    first = max(0, kept - config.sequence_length)
+    writers = [OverlayWriter(overlay_path, info.fps / info.step, config.overlay_height)] if config.overlay else []
+    waiting, read, written = deque(), 0, 0
+
+    def frames(write):
+        nonlocal read, row
+        positions = count()
+        for index, frame in sample_frames(path, info.step, config.stereo_layout):
+            read = index + 1
+            if frame is None:
+                continue
+            position = next(positions)
+            if position == 0:
+                row = {"shape": frame.shape[:2]}
+                if flows and len(frame) < SMALLEST:
+                    raise InputError(f"{path} has {len(frame)} rows; flow needs at least {SMALLEST}")
+            row["samples"] = position + 1
+            shown = limit_rows(frame, SHOWN_ROWS)
+            if position < kept:
+                write(shown, read_image(target(position), cv2.IMREAD_GRAYSCALE))
+            else:
+                waiting.append(shown)
+            if position >= first and not finished:
+                yield frame
+
+    (results / identity).mkdir(exist_ok=True)
+    with (behind(writers) as write, ahead(frames(write), FRAMES_AHEAD) as sampled,
+          ahead(model_inputs(sampled, config.resolution, flows, config.flow_resolution), INPUTS_AHEAD) as inputs):
+        windows = stream_windows(inputs, config.sequence_length, config.overlap, first, kept)
+        for position, saliency in stream_maps(windows, model, device,
+                                              lambda start, stop: not all(map(is_made, range(start, stop)))):
+            if saliency is None:
+                levels = read_image(target(position), cv2.IMREAD_GRAYSCALE)
+            else:
+                levels = grey_levels(saliency)
+                write_image(target(position), levels)
+                written += 1
+            write(waiting.popleft(), levels)
+            bar.update(saliency is not None)
+    row = describe_video(path, identity, info, row["shape"], read, row["samples"], config.stereo_layout)
+    write_text(results / f"{identity}.json", json.dumps(row, indent=2) + "\n")
+    return row, written
+
+
+def stream_videos(model, files, since, device):
+    """Predicts the videos {id: file} straight from the decoder. Yields (line that says what there is, number of maps
+    written, problem or None) after each."""
+    flows = None
+    if files and config.of_available:
+        flows = load_flows(choose_method(config.flow_method, device), config.flow_weights, device)
+    with tqdm(unit="frame", disable=not files) as bar:
+        for identity, path in files.items():
+            bar.set_description(identity)
+            try:
+                row, written = stream_video(model, path, identity, flows, since, device, bar)
+            except InputError as problem:
+                yield f"{identity} {path.name}: some maps are missing, see below", 0, str(problem)
+                continue
+            yield summary(identity, row, row["samples"]), written, row["problem"] or None
+
+
+def summary(identity, row, maps):
+    """One line that says what there is of a finished video."""
+    name = f"{identity} {row['video']}" if row else identity
+    line = f"{name}: {maps} maps in {Path(config.results_dir, identity)}"
+    return f"{line}, overlay {Path(config.results_dir, identity)}.mp4" if config.overlay else line
+
+
 def finish_video(video, row, since, incomplete):
     """Writes a video's overlay if all its maps are there; returns one line that says what there is."""
-    name = f"{video.id} {row['video']}" if row else video.id
     if incomplete:
-        return f"{name}: some maps are missing, see below"
-    line = f"{name}: {len(video.frames)} maps in {Path(config.results_dir, video.id)}"
-    if not config.overlay:
-        return line
-    fps = float(row["fps"]) / int(row["step"]) if row else SAMPLES_PER_SECOND
-    write_overlay(video, config.results_dir, fps, config.overlay_height, since)
-    return f"{line}, overlay {Path(config.results_dir, video.id)}.mp4"
+        return f"{video.id} {row['video'] if row else ''}".rstrip() + ": some maps are missing, see below"
+    if config.overlay:
+        fps = float(row["fps"]) / int(row["step"]) if row else SAMPLES_PER_SECOND
+        write_overlay(video, config.results_dir, fps, config.overlay_height, since)
+    return summary(video.id, row, len(video.frames))
 
 
 def main(argv):
@@ -204,21 +342,31 @@ def main(argv):
     description, problems = describe(model, config), []
     if rank() == 0:
         since = check_results(config.results_dir, description, config.overwrite)
-        problems = extract_frames(config.videos_folder, config.stereo_layout)
+        if not Path(config.videos_folder).is_dir():
+            raise InputError(f"the folder {config.videos_folder} does not exist; set videos_folder to one of videos")
+        if not goes_direct():
+            problems = extract_frames(config.videos_folder, config.stereo_layout)
         write_record(config.results_dir, description, since, frames=0, seconds=0.0)
     barrier()
-    videos, since = find_videos(problems), read_record(config.results_dir)["since"]
+    videos, files = list_sources(problems)
+    share, since = [*videos, *files][rank()::world()], read_record(config.results_dir)["since"]
+    videos = [video for video in videos if video in share]
+    files = {identity: file for identity, file in files.items() if identity in share}
     flow_dir = None
-    if config.of_available:
+    if config.of_available and videos:
         frames_dir, ids = Path(config.videos_folder, "frames"), [video.id for video in videos]
         flow_dir, flow_problems = provide_flow(frames_dir, ids, device)
         problems += flow_problems
     catalogue = read_catalogue(Path(config.videos_folder, "frames"))
     written, start = 0, time.perf_counter()
-    for video, count, problem in write_maps(model, videos, flow_dir, since, device):
-        written += count
+    for video, new, problem in write_maps(model, videos, flow_dir, since, device):
+        written += new
         problems += [problem] if problem else []
         tqdm.write(finish_video(video, catalogue.get(video.id), since, incomplete=bool(problem)), file=sys.stdout)
+    for line, new, problem in stream_videos(model, files, since, device):
+        written += new
+        problems += [problem] if problem else []
+        tqdm.write(line, file=sys.stdout)
     seconds = time.perf_counter() - start
     written = int(total([written], device)[0])
     if rank() == 0:

@@ -80,9 +80,9 @@ def flow_images(frames, flows, rows):
     if first is None:
         return
     colour = None
-    for flow in flows(pairwise(chain([first], frames))):
-        colour = flow_to_colour(flow)
-        yield colour
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for colour in in_order(pool, flow_to_colour, flows(pairwise(chain([first], frames)))):
+            yield colour
     yield np.full_like(first, 255) if colour is None else colour
 
 

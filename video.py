@@ -3,6 +3,7 @@ wheels carry an H.264 encoder (OpenCV's do not); and the overlay of a saliency m
 
 import math
 import os
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -99,21 +100,49 @@ def sample_frames(path, step, stereo_layout):
         raise InputError(f"{path} has no frame that can be decoded")
 
 
-def write_video(path, frames, fps):
-    """Encodes frames (H, W, 3), BGR uint8 of one even size, as H.264 yuv420p in an mp4 that starts playing while it
-    loads: it plays in every browser. Atomic."""
-    frames = iter(frames)
-    first = next(frames)
-    height, width = first.shape[:2]
+@contextmanager
+def video_writer(path, size, fps):
+    """Yields a function that takes the next frame (H, W, 3), BGR uint8, of that even size, and encodes it: H.264
+    yuv420p, in an mp4 that starts playing while it loads and plays in every browser. Atomic."""
+    height, width = size
     assert height % 2 == 0 and width % 2 == 0, f"yuv420p needs an even size, got {height} x {width}"
     options = {"movflags": "faststart"}
     with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "21", "preset": "veryfast"}
-        for frame in chain([first], frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        yield lambda frame: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(stream.encode())
+
+
+def write_video(path, frames, fps):
+    """Encodes frames, of one even size, as `video_writer` does."""
+    frames = iter(frames)
+    first = next(frames)
+    with video_writer(path, first.shape[:2], fps) as write:
+        for frame in chain([first], frames):
+            write(frame)
+
+
+class OverlayWriter:
+    """A context: writes the overlay video frame by frame, if there is one. max_height: its rows at most."""
+
+    def __init__(self, path, fps, max_height):
+        self.path, self.fps, self.max_height = path, fps, max_height
+
+    def __enter__(self):
+        self.stack, self.encode = ExitStack().__enter__(), None
+        return self
+
+    def write(self, frame, saliency):
+        """Adds a frame (BGR) with its map (uint8)."""
+        if self.encode is None:
+            self.size = even_size(*frame.shape[:2], self.max_height)
+            self.encode = self.stack.enter_context(video_writer(self.path, self.size, self.fps))
+        self.encode(overlay(frame, saliency, self.size))
+
+    def __exit__(self, *failure):
+        return self.stack.__exit__(*failure)
 
 
 # ------------------------------------------------------------------------------------------------------------- overlay
@@ -130,12 +159,13 @@ def even_size(height, width, max_height):
 GLOW = cv2.applyColorMap(np.linspace(70, 255, 256).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]
 OPACITY = 0.85 * np.linspace(0, 1, 256, dtype=np.float32) ** 0.8
 BRIGHTNESS = 0.85  # of the frame below, so that the glow stands out in a sunny scene as well
+LEFT_OF_FRAME = np.round(255 * BRIGHTNESS * (1 - OPACITY)).astype(np.uint8)[:, None].repeat(3, axis=1)[:, None]
+ADDED_GLOW = np.round(OPACITY[:, None] * GLOW).astype(np.uint8)[:, None]
 
 
 def overlay(frame, saliency, size):
     """The frame (BGR) with its saliency map (uint8) glowing over it: BGR uint8 of (height, width) `size`."""
     height, width = size
     frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    saliency = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_CUBIC)
-    opacity = OPACITY[saliency][..., None]
-    return (BRIGHTNESS * frame * (1 - opacity) + opacity * GLOW[saliency]).astype(np.uint8)
+    saliency = cv2.cvtColor(cv2.resize(saliency, (width, height), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    return cv2.add(cv2.multiply(frame, cv2.LUT(saliency, LEFT_OF_FRAME), scale=1 / 255), cv2.LUT(saliency, ADDED_GLOW))

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, noise_frames
 
 import config
 from files import list_images, read_image, write_image
-from inference import grey_levels, main
+from inference import grey_levels, main, predict
 from utils import exit_code, settings
+from video import sample_frames, write_video
 
 DEFAULTS = settings(config)
 SMALL = ["--resolution=(12, 16)", "--num_workers=0"]
@@ -59,14 +61,18 @@ def test_grey_levels():
     assert np.array_equal(grey_levels(np.full((2, 3), np.nan)), np.zeros((2, 3)))
 
 
-def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_path):
-    result = infer("--sequence_length=4", "--overlap=1")
+@pytest.mark.parametrize("save_frames", [False, True])
+def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_path, save_frames):
+    result = infer("--sequence_length=4", "--overlap=1", f"--save_frames={save_frames}")
     assert result.returncode == 0, result.stderr
     assert "000 a.mp4: 10 maps" in result.stdout
+    assert (videos / "frames").is_dir() == save_frames
     for identity, count, fps in (("000", 10, 24 / 3), ("001", 5, 30 / 4)):
-        frames = list_images(videos / "frames" / identity)
-        assert [*maps(tmp_path / "results" / identity)] == [frame.name for frame in frames]
-        saliency = read_image(tmp_path / "results" / identity / frames[-1].name, cv2.IMREAD_UNCHANGED)
+        names = [f"{identity}_{round(24 / 8 if identity == '000' else 30 / 8) * k:04d}.png" for k in range(count)]
+        assert [*maps(tmp_path / "results" / identity)] == names
+        if save_frames:
+            assert [frame.name for frame in list_images(videos / "frames" / identity)] == names
+        saliency = read_image(tmp_path / "results" / identity / names[-1], cv2.IMREAD_UNCHANGED)
         assert (saliency.shape, saliency.dtype, saliency.min(), saliency.max()) == ((12, 16), np.uint8, 0, 255)
         with av.open(str(tmp_path / "results" / f"{identity}.mp4")) as container:
             stream = container.streams.video[0]
@@ -77,7 +83,8 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
     assert record["made_by"]["geometry"] == "exact"
     assert record["settings"]["sequence_length"] == 4
     made = sorted(path.name for path in (tmp_path / "results").iterdir())
-    assert made == ["000", "000.mp4", "001", "001.mp4", "run.json"]
+    rows = [] if save_frames else ["000.json", "001.json"]
+    assert made == sorted(["000", "000.mp4", "001", "001.mp4", "run.json", *rows])
 
 
 @pytest.mark.parametrize(("name", "of_available", "expected"), [
@@ -97,7 +104,9 @@ def test_published_models_give_the_published_maps(shared, tmp_path, script, name
         assert abs(ours - read_image(path, cv2.IMREAD_GRAYSCALE)).max() <= 1
 
 
-def test_a_run_is_continued_and_not_repeated(infer, tmp_path):
+@pytest.mark.parametrize("save_frames", [False, True])
+def test_a_run_is_continued_and_not_repeated(infer, tmp_path, save_frames):
+    infer = partial(infer, f"--save_frames={save_frames}")
     infer("--sequence_length=4", "--overlap=1")
     results = tmp_path / "results"
     before = {path: path.read_bytes() for path in results.glob("*/*.png")}
@@ -145,7 +154,7 @@ def test_an_interrupted_run_leaves_whole_files_and_goes_on(infer, videos, small_
 
 
 def test_frames_alone_are_enough(infer, videos, tmp_path):
-    infer()
+    infer("--save_frames=True")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "results" / "000").iterdir()}
     for path in (*videos.glob("*.mp4"), videos / "frames" / "videos.csv"):
         path.unlink()
@@ -160,7 +169,7 @@ def test_frames_alone_are_enough(infer, videos, tmp_path):
     (lambda path: path.write_bytes(path.read_bytes()[:99]), "cut short"),
     (lambda path: write_image(path, np.zeros((40, 64, 3), np.uint8)), "64 x 40 pixels")])
 def test_a_bad_frame_is_named_and_other_videos_are_unharmed(infer, videos, tmp_path, spoil, message):
-    infer("--overlay=False", "--results_dir=before")
+    infer("--overlay=False", "--results_dir=before", "--save_frames=True")
     spoil(videos / "frames" / "000" / "000_0024.png")
     line = one_line(infer("--sequence_length=4", "--overlap=1"))
     assert "000_0024.png" in line
@@ -170,10 +179,51 @@ def test_a_bad_frame_is_named_and_other_videos_are_unharmed(infer, videos, tmp_p
     assert sorted(path.name for path in (tmp_path / "results").glob("*.mp4")) == ["001.mp4"]
 
 
-def test_bad_videos_are_named_and_others_unharmed(infer, videos, tmp_path):
+@pytest.mark.parametrize("save_frames", [False, True])
+def test_bad_videos_are_named_and_others_unharmed(infer, videos, tmp_path, save_frames):
     (videos / "c.mp4").write_text("hello")
-    assert "c.mp4 is not a video" in one_line(infer())
+    assert "c.mp4 is not a video" in one_line(infer(f"--save_frames={save_frames}"))
     assert len(maps(tmp_path / "results" / "000")) == 10
+
+
+def test_both_ways_give_the_same_maps_and_overlays(script, shared, videos, tmp_path):
+    command = ["inference.py", f"--videos_folder={videos}", f"--inference_model={shared}/released/SST_Sal.pth", *SMALL,
+               "--flow_method=dis", "--sequence_length=4", "--overlap=1"]
+    assert script(*command).returncode == 0
+    assert not (videos / "frames").exists() and not (videos / "optical_flow").exists()
+    assert script(*command, "--save_frames=True", "--results_dir=saved").returncode == 0
+    for path in (tmp_path / "saved").glob("*/*.png"):
+        assert path.read_bytes() == (tmp_path / "results" / path.parent.name / path.name).read_bytes()
+    for name in ("000.mp4", "001.mp4"):
+        assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "results" / name).read_bytes()
+
+
+def test_a_video_keeps_its_id_when_others_come(infer, videos, tmp_path):
+    infer()
+    write_video(videos / "aa.mp4", noise_frames(6, 32, 64, seed=2), 24)
+    assert "002 aa.mp4: 2 maps" in infer().stdout
+    assert json.loads((tmp_path / "results" / "001.json").read_text())["video"] == "b.mp4"
+
+
+def test_a_video_that_was_cut_short_is_named_each_time(infer, tmp_path, videos):
+    write_video(videos / "a.mp4", noise_frames(200, 64, 128, seed=0), 24)
+    whole = (videos / "a.mp4").read_bytes()
+    (videos / "a.mp4").write_bytes(whole[:len(whole) * 3 // 5])
+    for _ in range(2):
+        assert "a.mp4 was cut short: only" in one_line(infer())
+        assert 0 < len(maps(tmp_path / "results" / "000")) < 67
+
+
+def test_predict_writes_nothing_and_gives_the_maps_of_inference(infer, videos, small_model, tmp_path):
+    infer("--sequence_length=4", "--overlap=1")
+    frames = [frame for _, frame in sample_frames(videos / "a.mp4", 3, "mono") if frame is not None]
+    before = sorted(tmp_path.rglob("*"))
+    for given in (iter(frames), np.stack(frames)):
+        saliency = list(predict(given, small_model, (12, 16), sequence_length=4, overlap=1))
+        assert len(saliency) == 10 and saliency[0].shape == (12, 16) and saliency[0].dtype == np.float32
+        for path, ours in zip(list_images(tmp_path / "results" / "000"), saliency):
+            assert np.array_equal(read_image(path, cv2.IMREAD_GRAYSCALE), grey_levels(ours))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -200,7 +250,7 @@ def test_flow_is_made_or_missed(script, shared, videos, tmp_path):
     line = one_line(script(*command, "--compute_flow=False"))
     assert "000_0000.png is missing" in line
     assert "python optical_flow.py" in line
-    assert script(*command).returncode == 0
+    assert script(*command, "--save_frames=True").returncode == 0
     assert len(maps(videos / "optical_flow" / "000")) == len(maps(tmp_path / "results" / "000")) == 10
     (videos / "optical_flow" / "000" / "000_0012.png").unlink()
     line = one_line(script(*command, "--compute_flow=False", "--overwrite=True"))

@@ -1,0 +1,174 @@
+"""From frames as they come, out of a decoder say, to their saliency maps: in one pass, in bounded memory, each stage at
+work while the others are."""
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from queue import Full, Queue
+
+import numpy as np
+import torch
+
+from files import resized
+from optical_flow import flow_images
+from utils import in_order
+
+FRAMES_AHEAD = 4    # decoded before they are needed
+INPUTS_AHEAD = 8    # of the model's, resized and with flow
+SHOWN_AHEAD = 8     # maps that wait to be drawn
+END = object()
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+
+
+@contextmanager
+def ahead(items, count):
+    """Yields an iterator over `items`, which a thread of their own runs, up to `count` of them ahead. An error there is
+    raised here. The thread ends with the block."""
+    queue, left = Queue(count), threading.Event()
+
+    def put(item):
+        while not left.is_set():
+            try:
+                return queue.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def work():
+        try:
+            for item in items:
+                put((item, None))
+                if left.is_set():
+                    return
+            put((END, None))
+        except BaseException as problem:
+            put((END, problem))
+
+    def results():
+        while True:
+            item, problem = queue.get()
+            if problem:
+                raise problem
+            if item is END:
+                return
+            yield item
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield results()
+    finally:
+        left.set()
+        thread.join()
+
+
+@contextmanager
+def behind(writers):
+    """Yields a function write(frame, saliency), which hands both to every writer, on a thread of its own, in order. The
+    writers are contexts with such a method; they see an error anywhere as their own, and finish if there is none."""
+    queue, failed = Queue(SHOWN_AHEAD), []
+
+    def work():
+        try:
+            with ExitStack() as stack:
+                entered = [stack.enter_context(writer) for writer in writers]
+                while (item := queue.get()) is not END:
+                    if isinstance(item, BaseException):
+                        raise item
+                    for writer in entered:
+                        writer.write(*item)
+        except BaseException as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=work, daemon=True)
+
+    def write(*item):
+        while thread.is_alive():
+            try:
+                return queue.put(item if len(item) > 1 else item[0], timeout=0.1)
+            except Full:
+                continue
+        raise failed[0]
+
+    if not writers:
+        yield lambda frame, saliency: None
+        return
+    thread.start()
+    try:
+        yield write
+    except BaseException as problem:
+        if thread.is_alive():
+            write(problem)
+        thread.join()
+        raise
+    write(END)
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- stages
+
+
+def model_inputs(frames, resolution, flows, flow_rows):
+    """Yields what the model reads of each BGR frame (H, W, 3), uint8, of one size: (height, width, C), uint8; six
+    channels with `flows`, what `load_flows` returns, or None. flow_rows: see `optical_flow.limit_rows`."""
+    small = deque()
+
+    def watched(pool):
+        for frame in frames:
+            small.append(pool.submit(resized, frame, resolution))
+            yield frame
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        if flows is None:
+            yield from in_order(pool, lambda frame: resized(frame, resolution), frames)
+            return
+        for colour in flow_images(watched(pool), flows, flow_rows):
+            yield np.concatenate([small.popleft().result(), resized(colour, resolution)], axis=2)
+
+
+def stream_windows(inputs, sequence_length, overlap, first=0, kept=0):
+    """Yields (clip, position of its first frame, position of the first whose map is to be kept) as `inputs` come: the
+    windows of `dataset.split_windows`, whose number of frames need not be known. clip: list of inputs.
+
+    first: position of the first of the inputs; kept: up to where maps are there already, which has to be where a window
+    ends, with first at most kept - sequence_length, or 0.
+    """
+    recent, count = deque(maxlen=sequence_length), first
+    for here in inputs:
+        recent.append(here)
+        count += 1
+        if count == (kept - overlap if kept else 0) + sequence_length:
+            yield list(recent), count - len(recent), kept
+            kept = count
+    if kept < count:
+        yield list(recent), count - len(recent), kept
+
+
+def finished_windows(done, sequence_length, overlap):
+    """The largest number of frames, at most `done`, with which a window ends: so many need not be predicted again."""
+    if done < sequence_length:
+        return 0
+    return sequence_length + (done - sequence_length) // (sequence_length - overlap) * (sequence_length - overlap)
+
+
+@torch.inference_mode()
+def predict_clip(model, clip, device):
+    """Saliency of a clip (T, H, W, C), uint8, from an empty state: (T, H, W) float32, in (-1, 1), NumPy."""
+    frames = clip.to(device).permute(0, 3, 1, 2)[None].float() / 255  # (1, T, C, H, W)
+    return model(frames)[0, :, 0].cpu().numpy()
+
+
+def stream_maps(windows, model, device, wanted=lambda first, stop: True):
+    """Yields (position, map) for each frame of the windows that is to be kept; map: (height, width) float32, in
+    (-1, 1), or None for the frames of a window of which nothing is wanted, which is not predicted."""
+    for clip, first, kept in windows:
+        stop = first + len(clip)
+        maps = None
+        if wanted(kept, stop):
+            maps = predict_clip(model, torch.from_numpy(np.stack(clip)), device)
+        yield from ((position, None if maps is None else maps[position - first]) for position in range(kept, stop))
