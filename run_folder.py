@@ -45,14 +45,13 @@ def sentence(history, epochs):
 
 
 class RunFolder:
-    """Writes into one run's folder. first_epoch: where this process goes on; TensorBoard drops events from then on."""
+    """Writes into one run's folder, first of all its settings, a dict. first_epoch: where this process goes on;
+    TensorBoard drops events from then on."""
 
-    def __init__(self, path, first_epoch):
+    def __init__(self, path, settings, first_epoch):
         self.path = Path(path)
-        self.events = SummaryWriter(self.path, purge_step=first_epoch)
-
-    def write_settings(self, settings):
         write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")
+        self.events = SummaryWriter(self.path, purge_step=first_epoch)
 
     def write_history(self, history):
         """log.jsonl, one JSON line an epoch, and curves.png, both whole, so that a resumed run has no line twice; the

@@ -35,6 +35,7 @@ from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, fi
 from utils import configure, run, settings
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+STATE = ("model", "optimizer", "progress", "history", "model_args", "config")  # what last.pt holds
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 
 
@@ -129,7 +130,7 @@ def load_state(path):
         raise InputError(f"there is no checkpoint file {path}; a run's last.pt lies in its folder") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
         raise InputError(f"{path} is not a checkpoint, or was cut short") from None
-    if not isinstance(state, dict) or "optimizer" not in state:
+    if not isinstance(state, dict) or not state.keys() >= set(STATE):
         raise InputError(f"{path} is not a checkpoint to resume from; give a run's last.pt (init_from starts a new run "
                          "from a model's weights)")
     return state
@@ -172,6 +173,23 @@ def interruption():
             signal.signal(number, handler)
 
 
+def to_continue(checkpoints):
+    """The command that goes on with what is saved."""
+    return f"to continue:\npython train.py --resume={checkpoints / 'last.pt'}"
+
+
+@contextmanager
+def resumable(checkpoints):
+    """Says how to go on after an error that a user can put right, where there is a checkpoint to go on from.
+    checkpoints: their folder, or None for processes that write none."""
+    try:
+        yield
+    except (InputError, OSError):
+        if checkpoints and (checkpoints / "last.pt").is_file():
+            print(f"\nstopped; the epochs before are saved; {to_continue(checkpoints)}", file=sys.stderr)
+        raise
+
+
 # ------------------------------------------------------------------------------------------------------------ training
 
 
@@ -204,8 +222,7 @@ def optimise(model, optimizer, losses, clip):
 
 def not_finite(what, clip):
     """The error for a loss or gradient that is not finite."""
-    return InputError(f"the {what} is not finite at {clip}; try a lower lr or clip_grad (last.pt in the run's folder "
-                      "is from before)")
+    return InputError(f"the {what} is not finite at {clip}; try a lower lr or clip_grad")
 
 
 def train_one_epoch(model, loader, loss_fn, optimizer, device, progress, stop):
@@ -295,15 +312,18 @@ def open_folders(first_epoch):
         path = run_folder.new_path(config.runs_data_dir, config.model_name)
     checkpoints = Path(config.ckp_dir, path.name) if config.ckp_dir else path
     checkpoints.mkdir(parents=True, exist_ok=True)
-    return run_folder.RunFolder(path, first_epoch), checkpoints
+    return run_folder.RunFolder(path, settings(config), first_epoch), checkpoints
 
 
 def restore(state, model, optimizer):
-    """Puts a resumed run's weights and optimizer back; returns its progress and history. Raises InputError for another
-    optimizer, whose state would not fit."""
+    """Puts a resumed run's weights and optimizer back; returns its progress and history. Raises InputError for weights
+    of another shape, and for another optimizer, whose state would not fit."""
     check_same(config.resume, state["config"], {"optimizer": config.optimizer})
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as problem:
+        raise InputError(f"{config.resume} does not fit the model: {' '.join(str(problem).split())}") from None
     return state["progress"], state["history"]
 
 
@@ -324,32 +344,38 @@ def record(folder, checkpoints, model, optimizer, history, dataset, device):
         folder.write_pictures(line["epoch"], list(picture_rows(model, dataset, device)))
 
 
+def save_best(checkpoints):
+    """Saves the run's best model where models go, and returns the path."""
+    path = Path(config.models_dir, f"{config.model_name}.pth")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(load_model(checkpoints / "best.pt", "cpu"), path, settings(config))
+    return path
+
+
 def main(argv):
     resumed = settle_settings(argv)
     device = distributed.join(config.device)
     if config.precision == "bf16" and device.type != "cuda":
         raise InputError(f'precision "bf16" needs an NVIDIA GPU, and device is {device}; set precision to "float32"')
     torch.manual_seed(config.seed)
-    training, validation = load_datasets(device)
-    loaders = make_loader(training, config.seed, device), make_loader(validation, None, device) if validation else None
-    loss_fn = SphericalKLDiv(config.loss).to(device)
     model = make_model(resumed).to(device)
     optimizer = OPTIMIZERS[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     progress, history = restore(resumed, model, optimizer) if resumed else (new_epoch(0), [])
+    loss_fn = SphericalKLDiv(config.loss).to(device)
+    training, validation = load_datasets(device)
+    loaders = make_loader(training, config.seed, device), make_loader(validation, None, device) if validation else None
     parallel = DistributedDataParallel(model, broadcast_buffers=False) if distributed.world() > 1 else model
     writes = distributed.rank() == 0
-    if writes:
-        folder, checkpoints = open_folders(progress["epoch"] + 1)
-        folder.write_settings(settings(config))
+    folder, checkpoints = open_folders(progress["epoch"] + 1) if writes else (None, None)
 
-    with interruption() as stop:
+    with interruption() as stop, resumable(checkpoints):
         while progress["epoch"] < config.epochs:
             line = run_epoch(model, parallel, loaders, loss_fn, optimizer, device, progress, stop)
             if line is None:
                 if writes:
                     save_state(checkpoints / "last.pt", state_of(model, optimizer, progress, history))
-                    print(f"\ninterrupted in epoch {progress['epoch'] + 1} and saved; to continue:\n"
-                          f"python train.py --resume={checkpoints / 'last.pt'}", file=sys.stderr)
+                    print(f"\ninterrupted in epoch {progress['epoch'] + 1} and saved; {to_continue(checkpoints)}",
+                          file=sys.stderr)
                 distributed.leave()
                 return INTERRUPTED
             history.append(line)
@@ -357,11 +383,10 @@ def main(argv):
             if writes:
                 record(folder, checkpoints, model, optimizer, history, validation or training, device)
                 print(run_folder.sentence(history, config.epochs), flush=True)
-    if writes:
-        path = Path(config.models_dir, f"{config.model_name}.pth")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(load_model(checkpoints / "best.pt", "cpu"), path, settings(config))
-        print(f"the model of epoch {run_folder.best(history)['epoch']} is {path}; curves and pictures: {folder.path}")
+        if writes:
+            path = save_best(checkpoints)
+            epoch = run_folder.best(history)["epoch"]
+            print(f"the model of epoch {epoch} is {path}; curves and pictures: {folder.path}")
     distributed.leave()
     return 0
 

@@ -149,7 +149,7 @@ def exit_code(action):
         if problem.errno is None:
             raise
         place = f": {problem.filename}" if problem.filename else ""
-        remedy = {errno.ENOSPC: "; free some space and run the same command again, what is finished is kept",
+        remedy = {errno.ENOSPC: "; free some space and start again, what is finished is kept",
                   errno.EACCES: "; choose another folder or change its permissions",
                   errno.EROFS: "; choose another folder"}.get(problem.errno, "")
         lines = [f"{problem.strerror}{place}{remedy}"]

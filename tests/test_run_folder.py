@@ -26,7 +26,7 @@ def test_sentence_names_losses_and_the_best():
 
 
 def test_log_holds_each_epoch_once_however_often_it_is_written(tmp_path):
-    folder = run_folder.RunFolder(tmp_path, 1)
+    folder = run_folder.RunFolder(tmp_path, {}, 1)
     for count in (1, 2, 3, 3, 4):
         folder.write_history(HISTORY[:count])
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == HISTORY
@@ -38,7 +38,7 @@ def test_pictures_show_frame_target_and_prediction(tmp_path):
     frame = np.zeros((3, 6, 10), np.float32)
     frame[2] = 1  # BGR: red
     target = np.tile(np.linspace(0, 1, 10, dtype=np.float32), (6, 1))
-    run_folder.RunFolder(tmp_path, 1).write_pictures(7, [("video a", frame, target, -target)] * 2)
+    run_folder.RunFolder(tmp_path, {}, 1).write_pictures(7, [("video a", frame, target, -target)] * 2)
     picture = read_image(tmp_path / "pictures" / "epoch_0007.png").astype(int)
     red = (picture[..., 2] > 250) & (picture[..., :2].max(-1) < 5)
     assert red.mean() > 0.1 and np.nonzero(red.any(0))[0].max() < picture.shape[1] / 3  # frames on the left, as BGR

@@ -301,7 +301,7 @@ def test_bf16_is_for_gpus_and_stays_near_float32(clips):
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
-def test_full_disk_keeps_the_checkpoint_before(clips, monkeypatch):
+def test_full_disk_keeps_the_checkpoint_before(clips, monkeypatch, capsys):
     assert run_train("--epochs=1") == 0
     last = newest() / "last.pt"
     before = last.read_bytes()
@@ -315,6 +315,7 @@ def test_full_disk_keeps_the_checkpoint_before(clips, monkeypatch):
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="No space left"):
             run_train(f"--resume={last}", "--epochs=2", small=())
+    assert f"the epochs before are saved; to continue:\npython train.py --resume={last}" in capsys.readouterr().err
     assert last.read_bytes() == before and not list(last.parent.glob(".*partial*"))
     assert run_train(f"--resume={last}", "--epochs=2", small=()) == 0
 
@@ -328,6 +329,22 @@ def test_another_shape_or_optimizer_on_resume(clips):
         run_train(f"--resume={last}", "--of_available=True", small=())
     with pytest.raises(InputError, match="optimizer sgd instead of adam"):
         run_train(f"--resume={last}", "--optimizer=adam", "--lr=0.1", small=())
+
+
+@pytest.mark.parametrize("part, spoil, text", [
+    ("model", lambda weights: {**weights, "encoder.lstm.conv.bias": torch.zeros(4)}, "does not fit the model: .*bias"),
+    ("optimizer", lambda state: {**state, "param_groups": []}, "does not fit the model"),
+    ("history", None, "not a checkpoint to resume from")])
+def test_checkpoint_that_was_changed(clips, part, spoil, text):
+    assert run_train("--epochs=1") == 0
+    last = newest() / "last.pt"
+    state = torch.load(last, weights_only=True)
+    value = state.pop(part)
+    if spoil:
+        state[part] = spoil(value)
+    torch.save(state, last)
+    with pytest.raises(InputError, match=rf"last\.pt.*{text}"):
+        run_train(f"--resume={last}", "--epochs=2", small=())
 
 
 def test_files_that_cannot_be_resumed_from(clips):
@@ -363,7 +380,7 @@ def test_settings_are_checked_together_before_any_file_is_read(tmp_path, monkeyp
 def test_events_of_a_resumed_run_replace_those_after_it(tmp_path):
     line = {"epoch": 1, "train_loss": 1.0}
     for _ in range(2):
-        RunFolder(tmp_path, 1).write_history([line])
+        RunFolder(tmp_path, {}, 1).write_history([line])
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
