@@ -8,6 +8,7 @@ resume) and best.pt (the model with the lowest validation loss, also saved as mo
 """
 
 import math
+import os
 import pickle
 import signal
 import sys
@@ -157,12 +158,13 @@ def settle_settings(argv):
 @contextmanager
 def interruption():
     """Yields an event that the first Ctrl-C sets (or SIGTERM, as schedulers send before they stop a job); the second
-    one interrupts at once."""
+    one interrupts at once, but for torchrun, which passes every Ctrl-C on to processes that have it already."""
     event, before = threading.Event(), {}
 
     def note(number, frame):
         event.set()
-        signal.signal(number, before[number])
+        if distributed.world() == 1:
+            signal.signal(number, before[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, note)
@@ -175,7 +177,8 @@ def interruption():
 
 def to_continue(checkpoints):
     """The command that goes on with what is saved."""
-    return f"to continue:\npython train.py --resume={checkpoints / 'last.pt'}"
+    launcher = "python" if distributed.world() == 1 else f"torchrun --nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"
+    return f"to continue:\n{launcher} train.py --resume={checkpoints / 'last.pt'}"
 
 
 @contextmanager
@@ -364,7 +367,7 @@ def main(argv):
     loss_fn = SphericalKLDiv(config.loss).to(device)
     training, validation = load_datasets(device)
     loaders = make_loader(training, config.seed, device), make_loader(validation, None, device) if validation else None
-    parallel = DistributedDataParallel(model, broadcast_buffers=False) if distributed.world() > 1 else model
+    parallel = DistributedDataParallel(model) if distributed.world() > 1 else model
     writes = distributed.rank() == 0
     folder, checkpoints = open_folders(progress["epoch"] + 1) if writes else (None, None)
 

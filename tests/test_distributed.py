@@ -1,8 +1,16 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 import distributed
 from files import InputError
+
+ROOT = Path(distributed.__file__).parent
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", ""])
@@ -20,3 +28,19 @@ def test_a_process_by_itself():
     assert distributed.total([1.5, 2, True], torch.device("cpu")) == [1.5, 2, 1]
     distributed.barrier()
     distributed.leave()
+
+
+def test_processes_share_videos_out_and_write_nothing_twice(videos, small_model):
+    (videos / "c.mp4").write_bytes((videos / "b.mp4").read_bytes())  # an odd number
+    settings = (f"--videos_folder={videos}", f"--inference_model={small_model}", "--of_available=False", "--device=cpu",
+                "--resolution=(12, 16)", "--sequence_length=4", "--overlap=1", "--num_workers=0")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run([*torchrun, str(ROOT / "inference.py"), *settings], capture_output=True, text=True,
+                          cwd=videos.parent, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = videos.parent / "results"
+    maps = sorted(path.relative_to(results) for path in results.rglob("*.png"))
+    assert maps == sorted(path.relative_to(videos / "frames") for path in (videos / "frames").rglob("*.png"))
+    assert len(maps) == 20 == json.loads((results / "run.json").read_text())["frames"]  # as many as there are files
+    for number in range(3):
+        assert (results / f"00{number}.mp4").exists() and done.stdout.count(f"{number:03d} ") == 1

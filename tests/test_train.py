@@ -3,11 +3,12 @@
 import errno
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +245,20 @@ def test_ctrl_c_saves_and_says_how_to_resume(clips):
     assert len(resumed) == reached + 1
     assert run_train(f"--epochs={reached + 1}", "--model_name=straight") == 0
     assert losses_of(newest()) == resumed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
+def test_torchrun_passes_ctrl_c_on_to_processes_that_have_it_already(monkeypatch):
+    for world in (2, 1):
+        monkeypatch.setattr(train.distributed, "world", lambda world=world: world)
+        with train.interruption() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.is_set()
+            with nullcontext() if world == 2 else pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    monkeypatch.setattr(train.distributed, "world", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert "torchrun --nproc_per_node=2 train.py --resume=" in train.to_continue(Path("run"))
 
 
 def test_two_processes_equal_one_with_twice_the_batch(clips):
