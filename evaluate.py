@@ -311,10 +311,11 @@ def extreme_frames(videos, scores):
             worst.append((np.nanmin(cc), video, np.nanargmin(cc)))
     best.sort(key=lambda frame: -frame[0])
     worst.sort(key=lambda frame: -frame[0])
-    return [picture_row(*frame) for frame in best[:SHOWN] + worst[-SHOWN:]]
+    return ([picture_row("best", *frame) for frame in best[:SHOWN]]
+            + [picture_row("worst", *frame) for frame in worst[-SHOWN:]])
 
 
-def picture_row(cc, video, position):
+def picture_row(which, cc, video, position):
     """One row of `report.draw_frames`; the frame is grey where frames_dir does not have it."""
     height, width = size = (PICTURE_HEIGHT, 2 * PICTURE_HEIGHT)
     number = video.numbers[position]
@@ -324,7 +325,7 @@ def picture_row(cc, video, position):
     samples = video.samples.where(video.samples.frame == number)
     places = gaze.holding_pixels(np.radians(samples.longitude), np.radians(samples.latitude), height, width)
     overlays = [overlay(frame, image, size) for image in maps]
-    return f"{video.name} frame {number}, CC {cc:.2f}", frame, *overlays, places
+    return f"{which}: {video.name} frame {number}, CC {cc:.2f}", frame, *overlays, places
 
 
 if __name__ == "__main__":

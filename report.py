@@ -7,12 +7,14 @@ import csv
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from files import replacing
 
 PLAIN = " plain"  # ends the name of a column whose score takes the image as a plane
 METRICS = {"CC": "↑", "SIM": "↑", "KLD": "↓", "NSS": "↑", "AUC-Judd": "↑", "AUC-Borji": "↑", "sAUC": "↑", "IG": "↑"}
 COLUMNS = [*METRICS, *(f"{metric}{PLAIN}" for metric in METRICS if metric != "sAUC")]
+UNBOUNDED = ("KLD", "IG")  # where a map that is zero in the wrong place scores tens
 RESAMPLES = 10000
 # Okabe and Ito's colours, which most colour-blind people can tell apart; the shapes tell them apart in grey
 STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "D"), ("#CC79A7", "^"), ("#555555", "v"))
@@ -114,6 +116,11 @@ def draw_scores(scores):
     panels = figure.subplots(2, 4, sharey=True, squeeze=False)
     for axes, (metric, better) in zip(panels.flat, METRICS.items()):
         axes.set_title(f"{metric} {better}", fontsize=10)
+        if metric in UNBOUNDED:
+            axes.set_xscale("symlog", linthresh=5, linscale=2)
+            axes.xaxis.set_major_locator(FixedLocator([-40, -10, 0, 1, 2, 3, 4, 5, 10, 20, 40]))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", zorder=0)
         for rank, ((predictor, columns), (colour, marker)) in enumerate(reversed(list(zip(means.items(), STYLES)))):
             axes.scatter(columns[metric][order], range(len(names)), s=26, color=colour, marker=marker, label=predictor,
