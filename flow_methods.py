@@ -17,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torchvision
 
 from files import InputError
 from utils import in_order
@@ -169,6 +168,8 @@ def read_weights(path):
 
 def torchvision_weights(method):
     """Where torchvision keeps its own weights for a method, there or not yet; and from where it downloads them."""
+    import torchvision  # here, since it takes 160 MB, and only RAFT needs it
+
     url = torchvision.models.get_model_weights(method).DEFAULT.url
     return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2]), url
 
@@ -189,6 +190,8 @@ def download_weights(method):
 
 def load_raft(method, weights, device):
     """`RaftFlows` of "raft_large" or "raft_small". weights: a file, or "" for torchvision's own. Raises InputError."""
+    import torchvision
+
     network = getattr(torchvision.models.optical_flow, method)(weights=None)
     path = weights or download_weights(method)
     try:

@@ -46,9 +46,6 @@ from stream import (
 from utils import configure, run, settings
 from video import SAMPLES_PER_SECOND, OverlayWriter, list_videos, probe, sample_frames
 
-SHOWN_ROWS = 1024  # at most, of the frames that wait for their map to be shown with it
-
-
 def predict(frames, model, resolution, sequence_length, overlap, device="cpu", flow_rows=1024):
     """Yields the saliency (height, width) of each frame, float32 in (-1, 1), as the frames come; writes nothing.
 
@@ -274,7 +271,7 @@ def stream_video(model, path, identity, flows, since, device, bar):
                 if flows and len(frame) < SMALLEST:
                     raise InputError(f"{path} has {len(frame)} rows; flow needs at least {SMALLEST}")
             row["samples"] = position + 1
-            shown = limit_rows(frame, SHOWN_ROWS)
+            shown = limit_rows(frame, config.overlay_height)
             if position < kept:
                 write(shown, read_image(target(position), cv2.IMREAD_GRAYSCALE))
             else:
