@@ -25,7 +25,7 @@ save_frames = False             # True: keep the sampled frames, and their flow,
 compute_flow = True             # of_available: make flow images that are missing; False: stop at the first that is
 flow_method = ""                # "dis", "raft_large" or "raft_small"; "" = raft_large on a GPU once downloaded, or dis
 flow_weights = ""               # RAFT's .pth file, torchvision's or the authors'; "" = torchvision's, downloaded
-flow_resolution = 1024          # rows at most of the frames that flow is computed on, and of the flow images
+flow_resolution = 512           # rows at most of the frames that flow is computed on, and of the flow images
 flow_save_raw = False           # also keep the flow itself, as ID_FRAME.npz: flow, float16, (height, width, 2), pixels
 
 # Data set
@@ -54,7 +54,7 @@ lr = 0.8                        # learning rate; the gradient is of the sum over
 lr_schedule = "constant"        # "constant", or "cosine": half a wave from lr down to 0 over all epochs
 weight_decay = 0.0              # of the optimizer
 clip_grad = 0.0                 # longest gradient, as a norm over all weights; 0 = any
-precision = "float32"           # "float32", or on an NVIDIA GPU "bf16" for the convolutions
+precision = "float32"           # of the convolutions: "float32", or on an NVIDIA GPU "tf32" or "bf16"
 batch_size = 1                  # clips a step, of each process
 epochs = 240                    # passes over the training windows
 seed = 0                        # of weights, order and augmentation

@@ -46,21 +46,27 @@ from stream import (
 from utils import configure, run, settings
 from video import SAMPLES_PER_SECOND, OverlayWriter, list_videos, probe, sample_frames
 
-def predict(frames, model, resolution, sequence_length, overlap, device="cpu", flow_rows=1024):
+
+def predict(frames, model, device="cpu"):
     """Yields the saliency (height, width) of each frame, float32 in (-1, 1), as the frames come; writes nothing.
 
     frames: an array (T, H, W, 3) or any iterable of frames (H, W, 3) of one size, BGR uint8, 8 a second as in training;
-    model: an `SST_Sal` or the path of one, here in its own geometry; resolution: (height, width) that it sees them in.
-    A model with 6 channels also gets the frames' optical flow, by DIS, computed at up to flow_rows rows. Maps come a
-    window at a time, as in `inference.py`, and are the same. Raises InputError for a file that holds no model.
+    model: an `SST_Sal`, or the path of one. A model with 6 channels also gets the frames' optical flow. Settings are
+    those of config.py, which the caller may change. The maps are those that this script writes, before they are scaled;
+    they come a window at a time. Raises InputError for a file that holds no model.
     """
     device = torch.device(device)
     if not isinstance(model, torch.nn.Module):
-        model = load_model(model, device)
-    flows = load_flows("dis", "", device) if model.input_dim == 6 else None
-    with ahead(model_inputs(frames, resolution, flows, flow_rows), INPUTS_AHEAD) as inputs:
-        windows = stream_windows(inputs, sequence_length, overlap)
+        model = load_model(model, device, config.geometry)
+    flows = load_flow_method(device) if model.input_dim == 6 else None
+    with ahead(model_inputs(frames, config.resolution, flows, config.flow_resolution), INPUTS_AHEAD) as inputs:
+        windows = stream_windows(inputs, config.sequence_length, config.overlap)
         yield from (saliency for _, saliency in stream_maps(windows, model, device))
+
+
+def load_flow_method(device):
+    """What yields the flow of pairs of frames, as the settings have it: see `load_flows`."""
+    return load_flows(choose_method(config.flow_method, device), config.flow_weights, device)
 
 
 def grey_levels(saliency):
@@ -301,9 +307,7 @@ def stream_video(model, path, identity, flows, since, device, bar):
 def stream_videos(model, files, since, device):
     """Predicts the videos {id: file} straight from the decoder. Yields (line that says what there is, number of maps
     written, problem or None) after each."""
-    flows = None
-    if files and config.of_available:
-        flows = load_flows(choose_method(config.flow_method, device), config.flow_weights, device)
+    flows = load_flow_method(device) if files and config.of_available else None
     with tqdm(unit="frame", disable=not files) as bar:
         for identity, path in files.items():
             bar.set_description(identity)

@@ -358,8 +358,10 @@ def save_best(checkpoints):
 def main(argv):
     resumed = settle_settings(argv)
     device = distributed.join(config.device)
-    if config.precision == "bf16" and device.type != "cuda":
-        raise InputError(f'precision "bf16" needs an NVIDIA GPU, and device is {device}; set precision to "float32"')
+    if config.precision != "float32" and device.type != "cuda":
+        raise InputError(f'precision "{config.precision}" needs an NVIDIA GPU, and device is {device}; set it to '
+                         '"float32"')
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     torch.manual_seed(config.seed)
     model = make_model(resumed).to(device)
     optimizer = OPTIMIZERS[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)

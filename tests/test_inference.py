@@ -219,7 +219,7 @@ def test_predict_writes_nothing_and_gives_the_maps_of_inference(infer, videos, s
     frames = [frame for _, frame in sample_frames(videos / "a.mp4", 3, "mono") if frame is not None]
     before = sorted(tmp_path.rglob("*"))
     for given in (iter(frames), np.stack(frames)):
-        saliency = list(predict(given, small_model, (12, 16), sequence_length=4, overlap=1))
+        saliency = list(predict(given, small_model))
         assert len(saliency) == 10 and saliency[0].shape == (12, 16) and saliency[0].dtype == np.float32
         for path, ours in zip(list_images(tmp_path / "results" / "000"), saliency):
             assert np.array_equal(read_image(path, cv2.IMREAD_GRAYSCALE), grey_levels(ours))

@@ -307,7 +307,7 @@ def test_bf16_is_for_gpus_and_stays_near_float32(clips):
         with pytest.raises(InputError, match='precision "bf16" needs an NVIDIA GPU'):
             run_train("--precision=bf16")
         return
-    for precision in ("float32", "bf16"):
+    for precision in ("float32", "tf32", "bf16"):
         assert run_train("--device=cuda", "--epochs=1", f"--precision={precision}", f"--model_name={precision}") == 0
     short, exact = (losses_of(run)[0][1] for run in sorted(Path("runs").iterdir()))
     assert short == pytest.approx(exact, rel=0.05) and short != exact
