@@ -15,9 +15,9 @@ from files import resized
 from optical_flow import flow_images
 from utils import in_order
 
-FRAMES_AHEAD = 4    # decoded before they are needed
-INPUTS_AHEAD = 8    # of the model's, resized and with flow
-SHOWN_AHEAD = 8     # maps that wait to be drawn
+FRAMES_AHEAD = 2    # decoded before they are needed
+INPUTS_AHEAD = 4    # of the model's, resized and with flow
+SHOWN_AHEAD = 4     # maps that wait to be drawn
 END = object()
 
 
@@ -159,7 +159,7 @@ def finished_windows(done, sequence_length, overlap):
 @torch.inference_mode()
 def predict_clip(model, clip, device):
     """Saliency of a clip (T, H, W, C), uint8, from an empty state: (T, H, W) float32, in (-1, 1), NumPy."""
-    frames = clip.to(device).permute(0, 3, 1, 2)[None].float() / 255  # (1, T, C, H, W)
+    frames = clip.to(device).permute(0, 3, 1, 2)[None].float().div_(255)  # (1, T, C, H, W)
     return model(frames)[0, :, 0].cpu().numpy()
 
 
