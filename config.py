@@ -18,6 +18,7 @@ sequence_length = 20            # frames per window; the recurrent state starts 
 overlap = 4                     # frames that a window shares with the one before it, to warm up the state
 overlay = True                  # write results_dir/ID.mp4, the saliency over the video
 overlay_height = 720            # rows of the overlay video at most
+viewer = True                   # write results_dir/ID.html, the video on the sphere, to open in a browser
 overwrite = False               # True: predict again what results_dir already holds
 save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
 

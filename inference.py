@@ -5,7 +5,8 @@
     python inference.py --inference_model=SST_Sal_wo_OF.pth --of_available=False       a model without optical flow
     torchrun --nproc_per_node=N inference.py               several GPUs share the videos out
 
-Writes results_dir/ID/ID_FRAME.png, results_dir/ID.mp4 and results_dir/run.json. An interrupted run continues.
+Writes results_dir/ID/ID_FRAME.png, results_dir/ID.mp4, results_dir/ID.html (the video on the sphere; index.html lists
+them) and results_dir/run.json. An interrupted run continues.
 
 Videos are predicted straight from the decoder, and results_dir/ID.json says which one ID is. Folders of frames in
 videos_folder/frames are predicted as they are; save_frames makes them, and flow images beside them, of every video.
@@ -13,6 +14,7 @@ videos_folder/frames are predicted as they are; save_frames makes them, and flow
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -25,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 import config
+import viewer
 from dataset import list_frames, read_windows, split_windows
 from distributed import barrier, join, leave, rank, total, world
 from extraction import assign_ids, describe_video, extract_frames, read_catalogue
@@ -95,16 +98,29 @@ def missing_maps(video, results_dir, since):
             if not is_current(map_path(results_dir, video, frame), [frame], since)}
 
 
-def write_overlay(video, results_dir, fps, max_height, since):
-    """Writes results_dir/ID.mp4, the maps over the frames, unless it is there and newer than all of them."""
-    path = Path(results_dir, f"{video.id}.mp4")
-    maps = [map_path(results_dir, video, frame) for frame in video.frames]
-    if is_current(path, maps, since):
-        return
-    with (ahead(map(read_image, video.frames), FRAMES_AHEAD) as frames,
-          behind([OverlayWriter(path, fps, max_height)]) as write):
-        for frame, saliency in zip(frames, maps):
-            write(frame, read_image(saliency, cv2.IMREAD_GRAYSCALE))
+def show_writers(identity, title, fps, maps, since):
+    """What shows a video's maps: the writers of its overlay and of its page, as far as the settings ask for them and
+    they are not there yet, newer than all of `maps`."""
+    results, writers = Path(config.results_dir), []
+    if config.overlay and not is_current(results / f"{identity}.mp4", maps, since):
+        writers.append(OverlayWriter(results / f"{identity}.mp4", fps, config.overlay_height))
+    if config.viewer and not is_current(results / f"{identity}.html", maps, since):
+        writers.append(viewer.PageWriter(results / f"{identity}.html", title, fps))
+    return writers
+
+
+def show_frames(video, title, fps, since):
+    """Writes the overlay and the page of a video whose frames and maps are files."""
+    maps = [map_path(config.results_dir, video, frame) for frame in video.frames]
+    if writers := show_writers(video.id, title, fps, maps, since):
+        with ahead(map(read_image, video.frames), FRAMES_AHEAD) as frames, behind(writers) as write:
+            for frame, saliency in zip(frames, maps):
+                write(frame, read_image(saliency, cv2.IMREAD_GRAYSCALE))
+
+
+def shown_rows():
+    """Rows at most of a frame that is kept to be shown with its map."""
+    return max(config.overlay_height if config.overlay else 0, viewer.FRAME_ROWS if config.viewer else 0)
 
 
 # -------------------------------------------------------------------------------------------------------- the record
@@ -244,7 +260,7 @@ def stream_video(model, path, identity, flows, since, device, bar):
     """Predicts a video straight from the decoder: writes its maps, its overlay and, last, results_dir/ID.json, its row.
     What is there is kept. Returns (row, number of maps written). Raises InputError for a video that cannot be read."""
     info, results = probe(path), Path(config.results_dir)
-    row, overlay_path = read_rows(results).get(identity, {}), results / f"{identity}.mp4"
+    row, title = read_rows(results).get(identity, {}), f"{identity} {path.name}"
 
     def target(position):
         return results / identity / f"{identity}_{position * info.step:04d}.png"
@@ -255,13 +271,13 @@ def stream_video(model, path, identity, flows, since, device, bar):
     done = next(position for position in count() if not is_made(position))
     finished = (row.get("samples"), row.get("bytes"), row.get("stereo_layout")) == (
         done, path.stat().st_size, config.stereo_layout)
-    overlaid = not config.overlay or is_current(overlay_path, [target(position) for position in range(done)], since)
-    if finished and overlaid:
+    writers = show_writers(identity, title, info.fps / info.step, [target(position) for position in range(done)],
+                           since if finished else math.inf)
+    if finished and not writers:
         return row, 0
     # Windows that are finished are passed over; the last frames before them may yet belong to the video's last window.
     kept = done if finished else finished_windows(done, config.sequence_length, config.overlap)
     first = max(0, kept - config.sequence_length)
-    writers = [OverlayWriter(overlay_path, info.fps / info.step, config.overlay_height)] if config.overlay else []
     waiting, read, written = deque(), 0, 0
 
     def frames(write):
@@ -277,7 +293,7 @@ def stream_video(model, path, identity, flows, since, device, bar):
                 if flows and len(frame) < SMALLEST:
                     raise InputError(f"{path} has {len(frame)} rows; flow needs at least {SMALLEST}")
             row["samples"] = position + 1
-            shown = limit_rows(frame, config.overlay_height)
+            shown = limit_rows(frame, shown_rows()) if writers else None
             if position < kept:
                 write(shown, read_image(target(position), cv2.IMREAD_GRAYSCALE))
             else:
@@ -316,24 +332,35 @@ def stream_videos(model, files, since, device):
             except InputError as problem:
                 yield f"{identity} {path.name}: some maps are missing, see below", 0, str(problem)
                 continue
-            yield summary(identity, row, row["samples"]), written, row["problem"] or None
+            yield summary(identity, name_of(identity, row), row["samples"]), written, row["problem"] or None
 
 
-def summary(identity, row, maps):
-    """One line that says what there is of a finished video."""
-    name = f"{identity} {row['video']}" if row else identity
-    line = f"{name}: {maps} maps in {Path(config.results_dir, identity)}"
-    return f"{line}, overlay {Path(config.results_dir, identity)}.mp4" if config.overlay else line
+def name_of(identity, row):
+    """What to call a video: its id, and its file's name where the row of a catalogue says it."""
+    return f"{identity} {row['video']}" if row else identity
+
+
+def summary(identity, name, maps):
+    """What there is of a finished video: one line, and another one to warn of a page that is more than one file."""
+    results = Path(config.results_dir)
+    line = f"{name}: {maps} maps in {results / identity}"
+    if config.overlay:
+        line += f", overlay {results / identity}.mp4"
+    if config.viewer:
+        line += f", to look at {results / identity}.html"
+        if viewer.linked_files(results / f"{identity}.html"):
+            line += (f"\nwarning: the video is too large for one page: keep {identity}_video_*.js beside "
+                     f"{results / identity}.html")
+    return line
 
 
 def finish_video(video, row, since, incomplete):
-    """Writes a video's overlay if all its maps are there; returns one line that says what there is."""
+    """Writes a video's overlay and page if all its maps are there; returns what to say of it."""
+    name = name_of(video.id, row)
     if incomplete:
-        return f"{video.id} {row['video'] if row else ''}".rstrip() + ": some maps are missing, see below"
-    if config.overlay:
-        fps = float(row["fps"]) / int(row["step"]) if row else SAMPLES_PER_SECOND
-        write_overlay(video, config.results_dir, fps, config.overlay_height, since)
-    return summary(video.id, row, len(video.frames))
+        return f"{name}: some maps are missing, see below"
+    show_frames(video, name, float(row["fps"]) / int(row["step"]) if row else SAMPLES_PER_SECOND, since)
+    return summary(video.id, name, len(video.frames))
 
 
 def main(argv):
@@ -371,6 +398,8 @@ def main(argv):
     seconds = time.perf_counter() - start
     written = int(total([written], device)[0])
     if rank() == 0:
+        if config.viewer:
+            viewer.write_index(config.results_dir)
         write_record(config.results_dir, description, since, written, seconds)
         print(f"{written} maps in {seconds:.1f} s ({written / seconds:.1f} frames/s)")
     leave()

@@ -20,6 +20,7 @@ from files import list_images, read_image, write_image
 from inference import grey_levels, main, predict
 from utils import exit_code, settings
 from video import sample_frames, write_video
+from viewer import read_about
 
 DEFAULTS = settings(config)
 SMALL = ["--resolution=(12, 16)", "--num_workers=0"]
@@ -40,6 +41,11 @@ def infer(tmp_path, videos, small_model, monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=output.out, stderr=output.err)
 
     return call
+
+
+def test_a_page_only_where_it_is_wanted(infer, tmp_path):
+    assert infer("--viewer=False").returncode == 0
+    assert not list((tmp_path / "results").glob("*.html"))
 
 
 def one_line(result):
@@ -84,7 +90,10 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
     assert record["settings"]["sequence_length"] == 4
     made = sorted(path.name for path in (tmp_path / "results").iterdir())
     rows = [] if save_frames else ["000.json", "001.json"]
-    assert made == sorted(["000", "000.mp4", "001", "001.mp4", "run.json", *rows])
+    shown = ["000.html", "000.mp4", "001.html", "001.mp4", "index.html"]
+    assert made == sorted(["000", "001", "run.json", *shown, *rows])
+    about = read_about(tmp_path / "results" / "001.html")
+    assert (about["title"], about["frames"], about["fps"]) == ("001 b.mp4", 5, 7.5)
 
 
 @pytest.mark.parametrize(("name", "of_available", "expected"), [
@@ -113,13 +122,14 @@ def test_a_run_is_continued_and_not_repeated(infer, tmp_path, save_frames):
     times = maps(results / "000")
     (results / "000" / "000_0015.png").unlink()
     (results / "001.mp4").unlink()
+    (results / "001.html").unlink()
     result = infer("--sequence_length=4", "--overlap=1")
     assert result.returncode == 0, result.stderr
     after = maps(results / "000")
     kept = {name for name in times if times[name] == after[name]}
     assert kept == set(times) - {"000_0012.png", "000_0015.png", "000_0018.png"}  # its window alone was predicted again
     assert {path: path.read_bytes() for path in results.glob("*/*.png")} == before
-    assert (results / "001.mp4").is_file()
+    assert (results / "001.mp4").is_file() and read_about(results / "001.html")["frames"] == 5
     assert "0 maps in" in infer("--sequence_length=4", "--overlap=1").stdout
 
 
