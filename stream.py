@@ -5,8 +5,8 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from queue import Full, Queue
+from contextlib import ExitStack, contextmanager, suppress
+from queue import Empty, Full, Queue
 
 import numpy as np
 import torch
@@ -22,6 +22,19 @@ END = object()
 
 
 # ------------------------------------------------------------------------------------------------------------- threads
+
+
+def join(thread):
+    """Waits for a thread's end, also through Ctrl-C, which is then raised: a thread that is still in FFmpeg when Python
+    ends may never let it."""
+    interruption = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as problem:
+            interruption = problem
+    if interruption:
+        raise interruption
 
 
 @contextmanager
@@ -62,7 +75,7 @@ def ahead(items, count):
         yield results()
     finally:
         left.set()
-        thread.join()
+        join(thread)
 
 
 @contextmanager
@@ -85,10 +98,10 @@ def behind(writers):
 
     thread = threading.Thread(target=work, daemon=True)
 
-    def write(*item):
+    def put(item):
         while thread.is_alive():
             try:
-                return queue.put(item if len(item) > 1 else item[0], timeout=0.1)
+                return queue.put(item, timeout=0.1)
             except Full:
                 continue
         raise failed[0]
@@ -98,14 +111,17 @@ def behind(writers):
         return
     thread.start()
     try:
-        yield write
+        yield lambda frame, saliency: put((frame, saliency))
+        put(END)
     except BaseException as problem:
-        if thread.is_alive():
-            write(problem)
-        thread.join()
+        while thread.is_alive():  # what it still has to write is of no use any more
+            with suppress(Empty):
+                queue.get_nowait()
+            with suppress(Full):
+                queue.put_nowait(problem)
+            thread.join(0.01)
         raise
-    write(END)
-    thread.join()
+    join(thread)
     if failed:
         raise failed[0]
 
