@@ -257,10 +257,15 @@ def read_rows(results_dir):
 
 
 def stream_video(model, path, identity, flows, since, device, bar):
-    """Predicts a video straight from the decoder: writes its maps, its overlay and, last, results_dir/ID.json, its row.
-    What is there is kept. Returns (row, number of maps written). Raises InputError for a video that cannot be read."""
+    """Predicts a video straight from the decoder: writes its maps, what shows them and results_dir/ID.json, its row:
+    whose maps these are before the first of them, the rest at the end. What is there is kept. Returns (row, number of
+    maps written). Raises InputError for a video that cannot be read."""
     info, results = probe(path), Path(config.results_dir)
     row, title = read_rows(results).get(identity, {}), f"{identity} {path.name}"
+    (results / identity).mkdir(exist_ok=True)
+    if row.get("bytes", path.stat().st_size) != path.stat().st_size:
+        for outdated in (results / identity).glob("*.png"):  # of another file with this name, which may have been older
+            outdated.unlink()
 
     def target(position):
         return results / identity / f"{identity}_{position * info.step:04d}.png"
@@ -280,6 +285,9 @@ def stream_video(model, path, identity, flows, since, device, bar):
     first = max(0, kept - config.sequence_length)
     waiting, read, written = deque(), 0, 0
 
+    def write_row(row):
+        write_text(results / f"{identity}.json", json.dumps(row, indent=2) + "\n")
+
     def frames(write):
         nonlocal read, row
         positions = count()
@@ -292,6 +300,8 @@ def stream_video(model, path, identity, flows, since, device, bar):
                 row = {"shape": frame.shape[:2]}
                 if flows and len(frame) < SMALLEST:
                     raise InputError(f"{path} has {len(frame)} rows; flow needs at least {SMALLEST}")
+                if not finished:  # before the first map, so that a run that goes on knows whose maps these are
+                    write_row({"id": identity, "video": path.name, "bytes": path.stat().st_size})
             row["samples"] = position + 1
             shown = limit_rows(frame, shown_rows()) if writers else None
             if position < kept:
@@ -301,7 +311,6 @@ def stream_video(model, path, identity, flows, since, device, bar):
             if position >= first and not finished:
                 yield frame
 
-    (results / identity).mkdir(exist_ok=True)
     with (behind(writers) as write, ahead(frames(write), FRAMES_AHEAD) as sampled,
           ahead(model_inputs(sampled, config.resolution, flows, config.flow_resolution), INPUTS_AHEAD) as inputs):
         windows = stream_windows(inputs, config.sequence_length, config.overlap, first, kept)
@@ -316,7 +325,7 @@ def stream_video(model, path, identity, flows, since, device, bar):
             write(waiting.popleft(), levels)
             bar.update(saliency is not None)
     row = describe_video(path, identity, info, row["shape"], read, row["samples"], config.stereo_layout)
-    write_text(results / f"{identity}.json", json.dumps(row, indent=2) + "\n")
+    write_row(row)
     return row, written
 
 
@@ -368,6 +377,9 @@ def main(argv):
     device = join(config.device)
     model = load_checked_model(device)
     description, problems = describe(model, config), []
+    if config.of_available and goes_direct():  # flow that lies on disk is used however it was made
+        description |= {"flow_method": choose_method(config.flow_method, device),
+                        "flow_resolution": config.flow_resolution}
     if rank() == 0:
         since = check_results(config.results_dir, description, config.overwrite)
         if not Path(config.videos_folder).is_dir():

@@ -201,6 +201,7 @@ def test_both_ways_give_the_same_maps_and_overlays(script, shared, videos, tmp_p
                "--flow_method=dis", "--sequence_length=4", "--overlap=1"]
     assert script(*command).returncode == 0
     assert not (videos / "frames").exists() and not (videos / "optical_flow").exists()
+    assert "flow_resolution=512 (now 24)" in one_line(script(*command, "--flow_resolution=24"))
     assert script(*command, "--save_frames=True", "--results_dir=saved").returncode == 0
     for path in (tmp_path / "saved").glob("*/*.png"):
         assert path.read_bytes() == (tmp_path / "results" / path.parent.name / path.name).read_bytes()
@@ -213,6 +214,30 @@ def test_a_video_keeps_its_id_when_others_come(infer, videos, tmp_path):
     write_video(videos / "aa.mp4", noise_frames(6, 32, 64, seed=2), 24)
     assert "002 aa.mp4: 2 maps" in infer().stdout
     assert json.loads((tmp_path / "results" / "001.json").read_text())["video"] == "b.mp4"
+
+
+def test_an_interrupted_video_keeps_its_id_when_others_come(infer, videos, monkeypatch):
+    def interrupted(path, image):
+        if path.stem == "000_0012":
+            raise KeyboardInterrupt
+        write_image(path, image)
+
+    monkeypatch.setattr("inference.write_image", interrupted)
+    assert infer("--sequence_length=4", "--overlap=1").returncode == 130
+    monkeypatch.setattr("inference.write_image", write_image)
+    write_video(videos / "0.mp4", noise_frames(6, 32, 64, seed=2), 24)
+    result = infer("--sequence_length=4", "--overlap=1")
+    assert "000 a.mp4: 10 maps" in result.stdout and "0.mp4: 2 maps" in result.stdout
+
+
+def test_maps_of_a_replaced_video_are_made_again(infer, videos, tmp_path):
+    infer()
+    before = (tmp_path / "results" / "000" / "000_0000.png").read_bytes()
+    write_video(videos / "a.mp4", noise_frames(12, 64, 128, seed=7), 24)
+    os.utime(videos / "a.mp4", (0, 0))  # an older file, copied with its time
+    assert "000 a.mp4: 4 maps" in infer().stdout
+    assert len(maps(tmp_path / "results" / "000")) == 4
+    assert (tmp_path / "results" / "000" / "000_0000.png").read_bytes() != before
 
 
 def test_a_video_that_was_cut_short_is_named_each_time(infer, tmp_path, videos):
