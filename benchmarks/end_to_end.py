@@ -4,7 +4,8 @@
 
 VIDEO is written again with that many rows at 30 frames a second first. The straightforward script reads the PNGs of
 frames and flow one after the other, resizes them, runs the straightforward formulation (benchmarks/reference.py) over
-windows of 20 that share 4 frames, and writes the maps. The processes take turns; each is timed from start to end.
+windows of 20 that share 4 frames, and writes the maps. The processes take turns; each is timed from start to end. No
+pages are made, which no other script makes either.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def compare(options, folder):
     clips, results = folder / "clips", folder / "results"
     (folder / "video").mkdir()
     write_clip(options.video, folder / "video" / "a.mp4", options.rows, options.seconds)
-    ours = (ROOT / "inference.py", f"--inference_model={options.model}", f"--results_dir={results}")
+    ours = (ROOT / "inference.py", f"--inference_model={options.model}", f"--results_dir={results}", "--viewer=False")
     shutil.copytree(folder / "video", clips)
     seconds_and_megabytes(*ours, f"--videos_folder={clips}", "--save_frames=True")
     ways = {
