@@ -12,6 +12,7 @@ import html
 import json
 import os
 import re
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,8 @@ def even(number):
 def arrange(frame_shape, map_shape):
     """The `Layout` for frames (h, w, ...) and maps (h, w)."""
     rows, width = even(min(frame_shape[0], FRAME_ROWS)), even(max(64, min(frame_shape[1], FRAME_COLUMNS)))
-    map_height, map_width = min(map_shape[0], MAP_ROWS), min(map_shape[1], MAP_COLUMNS, width - 2 * MARGIN)
+    map_height, map_width = ((size + 1) // 2 for size in map_shape)  # the model's last step doubles every pixel
+    map_height, map_width = min(map_height, MAP_ROWS), min(map_width, MAP_COLUMNS, width - 2 * MARGIN)
     top = rows + 2 * MARGIN
     return Layout(width, even(top + map_height + MARGIN), rows, MARGIN, top, map_width, map_height)
 
@@ -135,6 +137,9 @@ class PageWriter:
                 self.container.mux(self.stream.encode())
                 self.container.close()
                 self._assemble()
+            elif self.frames:
+                with suppress(OSError):  # of a full disk, say: the failure tells of it already
+                    self.container.close()
         finally:
             self.video.unlink(missing_ok=True)
 
