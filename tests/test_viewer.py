@@ -362,6 +362,19 @@ def test_the_flat_view_has_a_grid_of_equal_solid_angles(page):
 
 
 @in_browser
+def test_the_outline_of_the_sphere_view_leaves_the_other_half_alone(page):
+    page.size(390, 700)
+    page.wait("canvas.clientWidth === 390")
+    page.key("f")
+    pictures = []
+    for lat in (11, -11):
+        look(page, 180, lat)
+        pictures.append(pixels(page)[:, 130:260])
+    page.size(800, 500)
+    assert abs(pictures[0] - pictures[1]).max() < 2
+
+
+@in_browser
 def test_a_large_video_stands_beside_its_page(page, tmp_path, monkeypatch):
     monkeypatch.setattr(viewer, "EMBED_LIMIT", 1000)
     monkeypatch.setattr(viewer, "PIECE", 3000)
