@@ -40,8 +40,8 @@ def saliency(time):
     """The map of the test clip, in [0, 1], with a small bright spot elsewhere that is not the peak."""
     half = MAP_SHAPE[0] // 2, MAP_SHAPE[1] // 2
     angle = np.degrees(np.arccos(np.clip(directions(*half) @ vector(*blob(time)), -1, 1)))
-    level = np.clip(1.5 - angle / 20, 0, 1) if blob(time) == PLATEAU else np.exp(-((angle / 12) ** 2) / 2)
-    level[15, 20] = 1.0
+    level = np.clip(2 - angle / 20, 0, 1) if blob(time) == PLATEAU else np.exp(-((angle / 12) ** 2) / 2)
+    level[15:17, 20:22] = 1.0
     return level.repeat(2, axis=0).repeat(2, axis=1)   # as the model makes them
 
 
