@@ -317,8 +317,7 @@ def test_the_slider_goes_from_the_video_over_the_overlay_to_the_map(page):
 
 
 @in_browser
-@pytest.mark.parametrize("time", [0, 8, 14])
-@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+@pytest.mark.parametrize(("time", "motion"), [(0, "reduce"), (8, "reduce"), (14, "reduce"), (0, "no-preference")])
 def test_the_button_turns_to_where_people_look(page, time, motion):
     page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": motion}])
     at_frame(page, time)
