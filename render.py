@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from files import InputError, list_images, read_image, write_image, write_text
+from files import InputError, frame_number, list_images, read_image, write_image, write_text
 from material import write_material
 from scene import EYE, PAINT, STILL, Scene, Thing, balloon, bird, forest, house, runner, sailboat, walker
 from synthetic import write_dataset
 from utils import run
-from video import overlay, write_video
+from video import list_videos, overlay, sample_frames, write_video
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
 PICTURE_SIZE = 720, 360  # (width, height) of each of the three parts of the README's picture
@@ -63,10 +63,12 @@ def claim(folder, made_with):
 
 def picture(options):
     """Writes the README's picture: a frame of the sample, its map, and the map over the frame, one below the other."""
-    frames = list_images(options.videos_folder / "frames" / "000")
-    frame = frames[len(frames) // 2]
-    image = cv2.resize(read_image(frame), PICTURE_SIZE, interpolation=cv2.INTER_AREA)
-    saliency = read_image(options.results_dir / "000" / frame.name, cv2.IMREAD_GRAYSCALE)
+    maps = list_images(options.results_dir / "000")
+    path = maps[len(maps) // 2]
+    frames = sample_frames(list_videos(options.videos_folder)[0], 1, "mono")
+    frame = next(frame for index, frame in frames if index == frame_number(path))
+    image = cv2.resize(frame, PICTURE_SIZE, interpolation=cv2.INTER_AREA)
+    saliency = read_image(path, cv2.IMREAD_GRAYSCALE)
     glow = overlay(image, saliency, image.shape[:2])
     grey = cv2.cvtColor(cv2.resize(saliency, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
     write_image(options.file, np.vstack([image, grey, glow]))
