@@ -196,7 +196,7 @@ def test_bad_videos_are_named_and_others_unharmed(infer, videos, tmp_path, save_
     assert len(maps(tmp_path / "results" / "000")) == 10
 
 
-def test_both_ways_give_the_same_maps_and_overlays(script, shared, videos, tmp_path):
+def test_both_ways_give_the_same_maps(script, shared, videos, tmp_path):
     command = ["inference.py", f"--videos_folder={videos}", f"--inference_model={shared}/released/SST_Sal.pth", *SMALL,
                "--flow_method=dis", "--sequence_length=4", "--overlap=1"]
     assert script(*command).returncode == 0
@@ -205,8 +205,6 @@ def test_both_ways_give_the_same_maps_and_overlays(script, shared, videos, tmp_p
     assert script(*command, "--save_frames=True", "--results_dir=saved").returncode == 0
     for path in (tmp_path / "saved").glob("*/*.png"):
         assert path.read_bytes() == (tmp_path / "results" / path.parent.name / path.name).read_bytes()
-    for name in ("000.mp4", "001.mp4"):
-        assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "results" / name).read_bytes()
 
 
 def test_a_video_keeps_its_id_when_others_come(infer, videos, tmp_path):

@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -252,10 +251,10 @@ def test_torchrun_passes_ctrl_c_on_to_processes_that_have_it_already(monkeypatch
     for world in (2, 1):
         monkeypatch.setattr(train.distributed, "world", lambda world=world: world)
         with train.interruption() as stop:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert stop.is_set()
             with nullcontext() if world == 2 else pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
     monkeypatch.setattr(train.distributed, "world", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert "torchrun --nproc_per_node=2 train.py --resume=" in train.to_continue(Path("run"))
