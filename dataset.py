@@ -95,8 +95,13 @@ def check_sizes(paths, images):
 
 def read_windows(windows, flow_dir, resolution, num_workers):
     """An iterator over the items of `FrameWindows`, in order; `num_workers` processes read ahead."""
-    return iter(DataLoader(FrameWindows(windows, flow_dir, resolution), batch_size=None, num_workers=num_workers,
-                           worker_init_fn=one_thread))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # ends OpenCV's threads: a forked process would wait for ever for those it does not have
+    try:
+        return iter(DataLoader(FrameWindows(windows, flow_dir, resolution), batch_size=None, num_workers=num_workers,
+                               worker_init_fn=one_thread))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def one_thread(_):

@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +89,21 @@ def test_folders_without_frames(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no frames"):
         list_frames(tmp_path)
+
+
+def test_readers_start_after_opencv_has_used_its_threads(tmp_path):
+    """In a process of its own, which would wait for ever."""
+    for number in range(3):
+        write_image(tmp_path / f"000_{number:04d}.png", np.full((40, 80, 3), number, np.uint8))
+    script = """
+import sys
+from pathlib import Path
+import cv2, numpy as np
+from dataset import Video, read_windows, split_windows
+cv2.setNumThreads(2)
+cv2.resize(np.zeros((1100, 2200, 3), np.uint8), (1333, 777), interpolation=cv2.INTER_AREA)
+windows = split_windows(Video("000", sorted(Path(sys.argv[1]).iterdir())), 3, 0)
+print([tuple(clip.shape) for clip, _ in read_windows(windows, None, (12, 16), 2)], cv2.getNumThreads())
+"""
+    run = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "[(3, 12, 16, 3)] 2\n", run.stderr
