@@ -4,7 +4,7 @@ Literals only. "" means "not set". Paths are relative to the folder that the scr
 """
 
 # Input
-videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads; their frames go to videos_folder/frames/ID
+videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads, or frames of some in videos_folder/frames/ID
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
 of_available = True             # use optical flow: a model with 6 input channels; False: one with 3
 optical_flow_dir = ""           # flow images, named as the frames; "" = optical_flow beside the frames folder

@@ -224,9 +224,11 @@ class Lent:
         if not self.returned[shape]:
             self.returned.clear()  # of other sizes: no longer needed, as it seems
         self.memory = self.returned[shape].pop() if self.returned[shape] else torch.empty(shape)
+        self.shape = shape
 
     def __del__(self):
-        self.returned[tuple(self.memory.shape)].append(self.memory)
+        if hasattr(self, "shape"):  # not where there was no memory to be had
+            self.returned[self.shape].append(self.memory)
 
 
 # -------------------------------------------------------------------------------------------------------------- layers

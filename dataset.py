@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from files import InputError, list_folders, list_images, read_image, resized
+from threads import serial_opencv
 
 
 class Video(NamedTuple):
@@ -95,13 +96,9 @@ def check_sizes(paths, images):
 
 def read_windows(windows, flow_dir, resolution, num_workers):
     """An iterator over the items of `FrameWindows`, in order; `num_workers` processes read ahead."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # ends OpenCV's threads: a forked process would wait for ever for those it does not have
-    try:
+    with serial_opencv():  # in which the processes start
         return iter(DataLoader(FrameWindows(windows, flow_dir, resolution), batch_size=None, num_workers=num_workers,
                                worker_init_fn=one_thread))
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def one_thread(_):

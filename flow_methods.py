@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from files import InputError
+from threads import serial_opencv
 from utils import in_order
 
 RAFT_UPDATES = 20            # as RAFT's own demo
@@ -55,13 +56,8 @@ def dis_flow(pair):
 def dis_flows(pairs):
     """Yields the flow of each pair of BGR frames: a pair per core, which OpenCV's own threads, several cores to a pair,
     do not come up to."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from in_order(pool, dis_flow, pairs)
-    finally:
-        cv2.setNumThreads(threads)
+    with serial_opencv(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from in_order(pool, dis_flow, pairs)
 
 
 class RaftFlows:

@@ -188,11 +188,11 @@ def load_checked_model(device):
     return model
 
 
-def list_sources(problems):
-    """(videos that have frames, {id: file} of those to be read from the file). problems: what went wrong with others,
-    which is raised as InputError where there is none."""
+def list_sources(direct, problems):
+    """(videos that have frames, {id: file} of those to be read from the file). direct: what `goes_direct` says.
+    problems: what went wrong with other videos, which is raised as InputError where there is none."""
     frames_dir, files = Path(config.videos_folder, "frames"), {}
-    if goes_direct():
+    if direct:
         rows = read_catalogue(frames_dir) | read_rows(config.results_dir)
         files = {identity: file for file, identity in assign_ids(list_videos(config.videos_folder), rows).items()
                  if not (frames_dir / identity).is_dir()}
@@ -377,18 +377,19 @@ def main(argv):
     device = join(config.device)
     model = load_checked_model(device)
     description, problems = describe(model, config), []
-    if config.of_available and goes_direct():  # flow that lies on disk is used however it was made
+    direct = goes_direct()  # before any process writes flow
+    if config.of_available and direct:  # flow that lies on disk is used however it was made
         description |= {"flow_method": choose_method(config.flow_method, device),
                         "flow_resolution": config.flow_resolution}
     if rank() == 0:
         since = check_results(config.results_dir, description, config.overwrite)
         if not Path(config.videos_folder).is_dir():
             raise InputError(f"the folder {config.videos_folder} does not exist; set videos_folder to one of videos")
-        if not goes_direct():
+        if not direct:
             problems = extract_frames(config.videos_folder, config.stereo_layout)
         write_record(config.results_dir, description, since, frames=0, seconds=0.0)
     barrier()
-    videos, files = list_sources(problems)
+    videos, files = list_sources(direct, problems)
     share, since = [*videos, *files][rank()::world()], read_record(config.results_dir)["since"]
     videos = [video for video in videos if video in share]
     files = {identity: file for identity, file in files.items() if identity in share}

@@ -82,6 +82,9 @@ def ahead(items, count):
 def behind(writers):
     """Yields a function write(frame, saliency), which hands both to every writer, on a thread of its own, in order. The
     writers are contexts with such a method; they see an error anywhere as their own, and finish if there is none."""
+    if not writers:
+        yield lambda frame, saliency: None
+        return
     queue, failed = Queue(SHOWN_AHEAD), []
 
     def work():
@@ -106,9 +109,6 @@ def behind(writers):
                 continue
         raise failed[0]
 
-    if not writers:
-        yield lambda frame, saliency: None
-        return
     thread.start()
     try:
         yield lambda frame, saliency: put((frame, saliency))

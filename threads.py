@@ -6,8 +6,10 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 
+import cv2
 import torch
 
 
@@ -34,6 +36,18 @@ def for_each(work, pieces, device):
     running = [_pool(threads, os.getpid()).submit(work_while_any_is_left) for _ in range(threads)]
     for thread in running:
         thread.result()
+
+
+@contextmanager
+def serial_opencv():
+    """Within this block OpenCV has no threads of its own: for work that is spread over the cores already, and for
+    processes that are forked meanwhile, which would wait for ever for threads that they do not have."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 @lru_cache(maxsize=4)
