@@ -1,5 +1,5 @@
-"""Training material from stills: short clips of a camera that turns, drifts, shakes and moves inside an equirectangular
-photograph, with other things pasted on the sphere that go along great circles."""
+"""Training material from stills and videos: short clips of a camera that turns, drifts, shakes and moves inside an
+equirectangular photograph or a running video, with other things pasted on the sphere that go along great circles."""
 
 import shutil
 from pathlib import Path
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from files import InputError, read_image, write_image
 from scene import PAINT, ball, balloon, bird, disc, fractal_noise, paint, runner, sailboat, shape_plane, walker
 from sphere import camera_path, directions, dolly, look_up, near_equator, rotation
+from video import is_video, probe, sample_frames
 
 PALETTE = tuple(vars(PAINT).values())
 
@@ -78,9 +79,16 @@ class Sticker:
         frame[box], _ = paint(frame[box], parts, max(self.softness, pixel), in_front)
 
 
-def shot(rng, stills, times, height):
-    """Frames (height, 2 height, 3) uint8 of one camera that moves through one still, with things pasted on."""
-    still = stills[rng.integers(len(stills))]
+def shot(rng, stills, videos, times, height):
+    """Frames (height, 2 height, 3) uint8 of one camera that moves through one still, or through a running video, with
+    things pasted on. A video runs from a random frame on, at its own speed or twice as fast; at its end it rests."""
+    if videos and (not stills or rng.random() < 0.5):
+        video = videos[rng.integers(len(videos))]
+        pace = int(rng.integers(1, 3))
+        start = int(rng.integers(max(1, len(video) - pace * len(times) + 1)))
+        scenes = [np.float32(video[min(start + pace * k, len(video) - 1)]) / 255 for k in range(len(times))]
+    else:
+        scenes = [stills[rng.integers(len(stills))]] * len(times)
     upright, tilt = rng.random(), rng.uniform(-1, 1, 3)
     if upright < 0.5:
         angle = 0.0
@@ -95,13 +103,13 @@ def shot(rng, stills, times, height):
     cameras = camera_path(rng, times - times[0], start, axis, speed, shake)
     advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 else 0.0
     towards = near_equator(rng, rng.uniform(-np.pi, np.pi, 1), np.radians(10))[0]
-    stickers = [Sticker(rng, stills) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
+    stickers = [Sticker(rng, stills or scenes[:1]) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
     grade = Grade(rng)
 
     view = directions(height, 2 * height)
-    for camera, time in zip(cameras, times - times[0]):
+    for scene, camera, time in zip(scenes, cameras, times - times[0]):
         beta = np.tanh(advance * (time + 0.5))
-        frame = look_up(still, dolly(view @ camera.astype(np.float32), towards, -beta))
+        frame = look_up(scene, dolly(view @ camera.astype(np.float32), towards, -beta))
         for sticker in stickers:
             sticker.draw(frame, camera @ dolly(sticker.middle(time), towards, beta), time)
         yield grade(frame, time)
@@ -123,7 +131,7 @@ class Grade:
         return np.uint8(np.clip(frame, 0, 1) * 255 + 0.5)
 
 
-def write_clip(folder, name, stills, rng, frames, height):
+def write_clip(folder, name, stills, videos, rng, frames, height):
     """Writes frames/NAME/NAME_0000.png, ..., 8 a second; one clip in five has a cut."""
     times = np.arange(frames) / 8
     cut = int(rng.integers(3, frames - 3)) if frames > 7 and rng.random() < 0.2 else frames
@@ -132,7 +140,7 @@ def write_clip(folder, name, stills, rng, frames, height):
     partial_folder.mkdir()
     number = 0
     for part in (times[:cut], times[cut:]):
-        for frame in shot(rng, stills, part, height) if len(part) else ():
+        for frame in shot(rng, stills, videos, part, height) if len(part) else ():
             write_image(partial_folder / f"{name}_{number:04d}.png", frame)
             number += 1
     partial_folder.rename(folder / "frames" / name)
@@ -148,12 +156,21 @@ def read_still(path, height):
     return cv2.resize(image, (2 * rows, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def write_material(stills, folder, clips, frames, height, seed):
-    """Writes `clips` clips of `frames` frames, height x 2 height, of cameras moving through the stills (paths)."""
+def read_frames(path, height):
+    """The frames of an equirectangular video, 8 a second, each (H, 2 H, 3) uint8 BGR, as fine as `read_still`."""
+    frames = [frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None]
+    rows = min(frames[0].shape[0], height * 3 // 2)
+    return [cv2.resize(frame, (2 * rows, rows), interpolation=cv2.INTER_AREA) for frame in frames]
+
+
+def write_material(sources, folder, clips, frames, height, seed):
+    """Writes `clips` clips of `frames` frames, height x 2 height, of cameras moving through the sources: paths of
+    stills and videos. With both, half of the shots are in a video."""
     folder = Path(folder)
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     names = [f"{clip:04d}" for clip in range(clips)]
-    images = [read_still(path, height) for path in sorted(stills)]
+    stills = [read_still(path, height) for path in sorted(sources) if not is_video(path)]
+    videos = [read_frames(path, height) for path in sorted(sources) if is_video(path)]
     for clip, name in enumerate(tqdm(names, desc="material", unit="clip")):
         if not (folder / "frames" / name).exists():
-            write_clip(folder, name, images, np.random.default_rng((seed, clip)), frames, height)
+            write_clip(folder, name, stills, videos, np.random.default_rng((seed, clip)), frames, height)

@@ -3,7 +3,7 @@
     python render.py sample FILE.mp4               the clip in data/videos
     python render.py picture FILE                  the picture in README.md, from what inference.py made of the sample
     python render.py dataset FOLDER                small videos and gaze recordings, laid out as VR-EyeTracking
-    python render.py material STILL... FOLDER      equirectangular stills (or folders of them) -> short clips
+    python render.py material SOURCE... FOLDER     equirectangular stills and videos (or folders of them) -> short clips
 
 All of it follows from the seed. A command that was interrupted continues where it stopped. Options: --help.
 """
@@ -84,13 +84,14 @@ def dataset(options):
 
 
 def material(options):
-    """Writes clips of a camera that moves through stills."""
-    stills = [still for path in options.stills for still in (list_images(path) if path.is_dir() else [path])]
-    if not stills:
-        raise InputError(f"there are no images (.png, .jpg) in {' '.join(map(str, options.stills))}")
+    """Writes clips of a camera that moves through stills and videos."""
+    sources = [source for path in options.sources
+               for source in (list_images(path) + list_videos(path) if path.is_dir() else [path])]
+    if not sources:
+        raise InputError(f"there are no images (.png, .jpg) or videos in {' '.join(map(str, options.sources))}")
     made_with = {name: getattr(options, name) for name in ("frames", "height", "seed")}
-    claim(options.folder, {"stills": [still.name for still in sorted(stills)], **made_with})
-    write_material(stills, options.folder, options.clips, **made_with)
+    claim(options.folder, {"sources": [source.name for source in sorted(sources)], **made_with})
+    write_material(sources, options.folder, options.clips, **made_with)
 
 
 class Parser(argparse.ArgumentParser):
@@ -136,7 +137,7 @@ def main(argv):
     command.set_defaults(make=dataset)
 
     command = commands.add_parser("material", **formatting)
-    command.add_argument("stills", type=Path, nargs="+", help="equirectangular stills, or folders of them")
+    command.add_argument("sources", type=Path, nargs="+", help="equirectangular stills and videos, or folders of them")
     command.add_argument("folder", type=Path, help="where frames/CLIP/CLIP_NUMBER.png go")
     command.add_argument("--clips", type=at_least(1), default=200, help="number of clips")
     command.add_argument("--frames", type=at_least(1), default=22, help="frames of a clip, 8 a second")

@@ -33,10 +33,14 @@ class VideoInfo(NamedTuple):
     step: int  # every step-th frame is a sample
 
 
+def is_video(path):
+    """Whether the path is of a video file, by its ending; hidden files are not."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
 def list_videos(folder):
     """The videos of a folder, sorted by name, hidden files left out."""
-    return sorted(path for path in Path(folder).iterdir()
-                  if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in Path(folder).iterdir() if is_video(path))
 
 
 def open_video(path):

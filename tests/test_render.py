@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import material
 import render
 import synthetic
 from files import InputError, list_images, read_image, write_image
-from material import read_still
+from material import read_frames, read_still
 from scene import EYE, PAINT, Scene, Thing, ball, draw, fractal_noise, ground, hills, sky
 from sphere import (
     camera_path,
@@ -26,6 +27,7 @@ from sphere import (
     tangent_plane,
     turn,
 )
+from video import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 UP = (0, 0, 1)
@@ -366,6 +368,28 @@ def test_stills_are_averaged_down_to_what_frames_need(tmp_path):
     still = read_still(tmp_path / "still.png", 20)
     assert still.shape == (30, 60, 3) and still.dtype == np.float32
     np.testing.assert_allclose(still, 0.2, atol=1e-6)
+
+
+def test_a_video_runs_on_while_the_camera_moves(tmp_path, monkeypatch):
+    greys = np.linspace(30, 220, 24).astype(np.uint8)
+    write_video(tmp_path / "clip.mp4", (np.full((32, 64, 3), grey, np.uint8) for grey in greys), 8)
+    frames = read_frames(tmp_path / "clip.mp4", 24)
+    assert len(frames) == 24 and frames[0].shape == (32, 64, 3)
+    monkeypatch.setattr(material.Sticker, "draw", lambda *_: None)
+    monkeypatch.setattr(material.Grade, "__call__", lambda _, frame, time: frame)
+    rng = np.random.default_rng(0)
+    rises = np.array([np.diff([frame.mean() for frame in material.shot(rng, [], [frames], np.arange(8) / 8, 24)])
+                      for _ in range(6)])
+    assert rises.min() > 0, "each frame is a later one of the video"
+    assert rises.sum(axis=1).max() > 1.8 * rises.sum(axis=1).min(), "some run twice as fast"
+
+
+def test_material_of_a_folder_with_a_still_and_a_video(stills, tmp_path):
+    write_video(stills / "clip.mp4", (np.full((24, 48, 3), 9 * k, np.uint8) for k in range(20)), 8)
+    result = run_script("material", stills, tmp_path / "out", "--clips=2", "--frames=3", "--height=24", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out" / "frames").glob("*/*.png"))) == 6
+    assert "clip.mp4" in (tmp_path / "out" / "render.json").read_text()
 
 
 # ---------------------------------------------------------------------------------------------------- the command line
