@@ -22,6 +22,11 @@ viewer = True                   # write results_dir/ID.html, the video on the sp
 overwrite = False               # True: predict again what results_dir already holds
 save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
 
+# Live prediction
+source = "data/videos/sample.mp4"   # a video file, the URL of a stream, or the number of a camera, the first being 0
+live_port = 8360                # of the page to look at, http://127.0.0.1:8360; 0 = any port that is free
+live_file = ""                  # overlay video (.mp4) to write as well; "" = none
+
 # Optical flow
 compute_flow = True             # of_available: make flow images that are missing; False: stop at the first that is
 flow_method = ""                # "dis", "raft_large" or "raft_small"; "" = raft_large on a GPU once downloaded, or dis

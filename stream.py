@@ -188,3 +188,30 @@ def stream_maps(windows, model, device, wanted=lambda first, stop: True):
         if wanted(kept, stop):
             maps = predict_clip(model, torch.from_numpy(np.stack(clip)), device)
         yield from ((position, None if maps is None else maps[position - first]) for position in range(kept, stop))
+
+
+class SteppedWindows:
+    """The maps of frames one at a time, as soon as each comes, for as long as they come: called with what the model
+    reads of a frame, (height, width, C) uint8, it returns the map, (height, width) float32 in (-1, 1).
+
+    They are the maps of `stream_windows` (but for a video's last window, which is moved back to end with it): a new
+    window begins every sequence_length - overlap frames, and has been warmed up by the time the one before it ends. So
+    the state is never older than a window, as in training, and memory does not grow.
+    """
+
+    def __init__(self, model, sequence_length, overlap, device):
+        self.model, self.device = model, device
+        self.sequence_length, self.stride = sequence_length, sequence_length - overlap
+        self.states, self.count = deque(), 0  # of the windows that hold the next frame, oldest first; frames so far
+
+    @torch.inference_mode()
+    def __call__(self, inputs):
+        frame = torch.from_numpy(inputs).to(self.device).permute(2, 0, 1)[None].float().div_(255)  # (1, C, H, W)
+        if self.count % self.stride == 0:
+            self.states.append(None)
+        steps = [self.model.step(frame, state) for state in self.states]
+        self.states = deque(state for _, state in steps)
+        self.count += 1
+        if self.count >= self.sequence_length and (self.count - self.sequence_length) % self.stride == 0:
+            self.states.popleft()
+        return steps[0][0][0, 0].cpu().numpy()

@@ -77,6 +77,8 @@ def validate(config):
         (0 <= cfg.overlap < max(1, cfg.sequence_length),
          f"overlap must be at least 0 and less than sequence_length ({cfg.sequence_length}), got {cfg.overlap}"),
         (cfg.overlay_height >= 2, f"overlay_height must be at least 2, got {cfg.overlay_height}"),
+        (0 <= cfg.live_port <= 65535, f"live_port must lie in [0, 65535], got {cfg.live_port}"),
+        (not cfg.live_file or cfg.live_file.endswith(".mp4"), f"live_file must end in .mp4, got {cfg.live_file!r}"),
         (cfg.flow_method in ("", "dis", "raft_large", "raft_small"),
          f'flow_method must be "dis", "raft_large", "raft_small" or "" (automatic), got {cfg.flow_method!r}'),
         (not cfg.flow_weights or cfg.flow_method in ("raft_large", "raft_small"),

@@ -1,5 +1,6 @@
 """Pages to look at: results_dir/ID.html, a 360° video with its saliency on the sphere, and results_dir/index.html, a
-list of them. A page is one file: it opens from the disk by double click, without a server or a network.
+list of them. A page is one file: it opens from the disk by double click, without a server or a network. The page of
+live.py is the same one, and asks live.py for its pictures.
 
 Frame and map travel as two parts of one video, the frame above and the map below, so that they cannot come apart:
 whatever frame a browser shows, the map of that frame is in the same picture. The page (pages/viewer.html) takes them
@@ -147,10 +148,8 @@ class PageWriter:
         """Writes the page around the video, which goes into it piece by piece, or into files beside it."""
         for stale in linked_files(self.path):
             stale.unlink()
-        about = {"title": self.title, "frames": self.frames, "fps": float(self.fps), "poster": self.poster,
-                 **self.layout._asdict(), "colours": base64_text(colour_table().tobytes()), "brightness": BRIGHTNESS}
-        texts = {"title": html.escape(self.title), "about": as_json(about)}
-        head, tail = (fill(part, texts) for part in read_template("viewer.html").split("@@video@@"))
+        about = {"frames": self.frames, "fps": float(self.fps), "poster": self.poster}
+        head, tail = page_around_video(self.title, self.layout, about, connect="'none'")
         embed = self.video.stat().st_size <= EMBED_LIMIT
         with (replacing(self.path) as partial, partial.open("w", encoding="utf-8") as page,
               self.video.open("rb") as video):
@@ -165,6 +164,20 @@ class PageWriter:
                 self.linked.append(file)
                 page.write(f'<script src="{quote(file.name)}" onerror="missing(this)"></script>\n')
             page.write(tail)
+
+
+def page_around_video(title, layout, about, connect):
+    """The text of a page before and after its video. about: what it is told beyond title, `Layout` and colours;
+    connect: the sources that it may fetch from, as in a Content-Security-Policy."""
+    about = {"title": title, **about, **layout._asdict(), "colours": base64_text(colour_table().tobytes()),
+             "brightness": BRIGHTNESS}
+    texts = {"title": html.escape(title), "about": as_json(about), "connect": connect}
+    return [fill(part, texts) for part in read_template("viewer.html").split("@@video@@")]
+
+
+def live_page(title, layout):
+    """A page that fetches its pictures, `compose`d and encoded, from where it came from: see live.py."""
+    return "".join(page_around_video(title, layout, {"live": True}, connect="'self'"))
 
 
 def linked_files(path):

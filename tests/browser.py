@@ -81,8 +81,9 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                   mobile=mobile)
 
-    def open(self, path):
-        self.call("Page.navigate", url=path.resolve().as_uri())
+    def open(self, address):
+        """Opens a page: a URL, or the path of a file."""
+        self.call("Page.navigate", url=address if isinstance(address, str) else address.resolve().as_uri())
         self.wait("document.readyState == 'complete'")
 
     def mouse(self, kind, x, y, **parameters):

@@ -4,12 +4,24 @@ import threading
 from itertools import count, islice
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import Video, split_windows
-from stream import FRAMES_AHEAD, SHOWN_AHEAD, ahead, behind, finished_windows, stream_windows
+from model import SST_Sal
+from stream import (
+    FRAMES_AHEAD,
+    SHOWN_AHEAD,
+    SteppedWindows,
+    ahead,
+    behind,
+    finished_windows,
+    stream_maps,
+    stream_windows,
+)
 
 LENGTHS = st.tuples(st.integers(1, 9), st.integers(0, 8)).filter(lambda sizes: sizes[1] < sizes[0])
 
@@ -30,6 +42,20 @@ def test_windows_of_a_run_that_goes_on(frames, sizes, data):
     assert kept <= done and (kept == 0 or kept in {first + len(clip) for clip, first, _ in whole})
     rest = list(stream_windows(range(first, frames), *sizes, first, kept))
     assert rest == [window for window in whole if window[2] >= kept]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 4), LENGTHS)
+def test_frames_one_at_a_time_have_the_maps_of_the_windows(windows, sizes):
+    length, overlap = sizes
+    frames = np.random.default_rng(length).integers(256, size=(length + (windows - 1) * (length - overlap), 6, 8, 3))
+    frames, device = frames.astype(np.uint8), torch.device("cpu")  # the last window ends with the last frame
+    torch.manual_seed(overlap)
+    model = SST_Sal(3, 4, "exact", latitude=True).eval()
+    windowed = [saliency for _, saliency in stream_maps(stream_windows(frames, *sizes), model, device)]
+    step = SteppedWindows(model, *sizes, device)
+    np.testing.assert_allclose([step(frame) for frame in frames], windowed, atol=1e-6)
+    assert len(step.states) <= -(-length // (length - overlap))
 
 
 def test_ahead_reads_a_bounded_number_in_order_and_stops():
