@@ -1,7 +1,6 @@
 """Renders what the project makes itself: its sample clip, a synthetic data set, clips from stills.
 
     python render.py sample FILE.mp4               the clip in data/videos
-    python render.py picture FILE                  the picture in README.md, from what inference.py made of the sample
     python render.py dataset FOLDER                small videos and gaze recordings, laid out as VR-EyeTracking
     python render.py material SOURCE... FOLDER     equirectangular stills and videos (or folders of them) -> short clips
 
@@ -12,19 +11,17 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from files import InputError, frame_number, list_images, read_image, write_image, write_text
+from files import InputError, list_images, write_text
 from material import write_material
 from scene import EYE, PAINT, STILL, Scene, Thing, balloon, bird, forest, house, runner, sailboat, walker
 from synthetic import write_dataset
 from utils import run
-from video import list_videos, overlay, sample_frames, write_video
+from video import list_videos, write_video
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
-PICTURE_SIZE = 720, 360  # (width, height) of each of the three parts of the README's picture
 
 
 def sample_scene(height, width):
@@ -59,19 +56,6 @@ def claim(folder, made_with):
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise InputError(f"{folder} was made with other options ({note}); choose another folder or delete this one")
     write_text(note, text)
-
-
-def picture(options):
-    """Writes the README's picture: a frame of the sample, its map, and the map over the frame, one below the other."""
-    maps = list_images(options.results_dir / "000")
-    path = maps[len(maps) // 2]
-    frames = sample_frames(list_videos(options.videos_folder)[0], 1, "mono")
-    frame = next(frame for index, frame in frames if index == frame_number(path))
-    image = cv2.resize(frame, PICTURE_SIZE, interpolation=cv2.INTER_AREA)
-    saliency = read_image(path, cv2.IMREAD_GRAYSCALE)
-    glow = overlay(image, saliency, image.shape[:2])
-    grey = cv2.cvtColor(cv2.resize(saliency, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
-    write_image(options.file, np.vstack([image, grey, glow]))
 
 
 def dataset(options):
@@ -114,18 +98,12 @@ def at_least(least, kind=int):
 
 def main(argv):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="sample|picture|dataset|material")
+    commands = parser.add_subparsers(required=True, metavar="sample|dataset|material")
     formatting = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
 
     command = commands.add_parser("sample", **formatting)
     command.add_argument("file", type=Path, help="video to write")
     command.set_defaults(make=sample)
-
-    command = commands.add_parser("picture", **formatting)
-    command.add_argument("file", type=Path, help="image to write")
-    command.add_argument("--videos_folder", type=Path, default=Path("data/videos"), help="where the sample is")
-    command.add_argument("--results_dir", type=Path, default=Path("results"), help="where inference.py put its maps")
-    command.set_defaults(make=picture)
 
     command = commands.add_parser("dataset", **formatting)
     command.add_argument("folder", type=Path, help="where videos, Gaze_txt_files and the split files go")
