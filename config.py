@@ -21,6 +21,7 @@ overlay_height = 720            # rows of the overlay video at most
 viewer = True                   # write results_dir/ID.html, the video on the sphere, to open in a browser
 overwrite = False               # True: predict again what results_dir already holds
 save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
+export_file = ""                # ONNX file that export.py writes; "" = beside inference_model, ending in .onnx
 
 # Live prediction
 source = "data/videos/sample.mp4"   # a video file, the URL of a stream, or the number of a camera, the first being 0
