@@ -25,6 +25,7 @@ export_file = ""                # ONNX file that export.py writes; "" = beside i
 
 # Live prediction
 source = "data/videos/sample.mp4"   # a video file, the URL of a stream, or the number of a camera, the first being 0
+live_flow_resolution = 256      # as flow_resolution, which see; fewer rows, since there is little time
 live_port = 8360                # of the page to look at, http://127.0.0.1:8360; 0 = any port that is free
 live_file = ""                  # overlay video (.mp4) to write as well; "" = none
 

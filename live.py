@@ -220,13 +220,13 @@ def predict_live(source, model, flows, device, page):
     with behind(writers) as write, tqdm(unit="frame", bar_format="{n} frames{postfix}", mininterval=1) as bar:
         try:
             with (newest(source) as samples,
-                  ahead(live_inputs(samples, flows, config.resolution, config.flow_resolution), 1) as inputs):
+                  ahead(live_inputs(samples, flows, config.resolution, config.live_flow_resolution), 1) as inputs):
                 for sample, read in inputs:
                     levels = grey_levels(steps(read))
                     if shown:  # in the file a picture stands still for as long as the ones left out would have taken
                         for _ in range(sample.slot - shown[0] - 1):
                             write(*shown[1:])
-                    shown = sample.slot, limit_rows(sample.frame, config.overlay_height), levels
+                    shown = sample.slot, sample.frame, levels
                     write(*shown[1:])
                     clockwork.count(sample)
                     page.show(*shown[1:], clockwork.now())

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 
 from files import InputError
+from optical_flow import limit_rows
 from viewer import arrange, compose, live_page
 
+ROWS = 720      # of a frame at most
 PATIENCE = 20   # seconds that a request waits for a picture
 QUALITY = 88    # of the JPEG
 
@@ -52,7 +54,7 @@ class LivePage:
         if not self.wait_beyond(0):
             return None
         frame, saliency, _ = self.latest
-        return live_page(self.title, arrange(frame.shape, saliency.shape)).encode()
+        return live_page(self.title, arrange(limit_rows(frame, ROWS).shape, saliency.shape)).encode()
 
     def picture(self, after):
         """(number, state, JPEG) of the newest picture, once there is one beyond number `after`; None if none comes."""
@@ -62,6 +64,7 @@ class LivePage:
             with self.changed:
                 number, (frame, saliency, state) = self.number, self.latest
             if self.encoded[0] != number:
+                frame = limit_rows(frame, ROWS)
                 picture = compose(frame, saliency, arrange(frame.shape, saliency.shape))
                 jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
                 self.encoded = number, state, jpeg

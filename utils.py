@@ -77,6 +77,8 @@ def validate(config):
         (0 <= cfg.overlap < max(1, cfg.sequence_length),
          f"overlap must be at least 0 and less than sequence_length ({cfg.sequence_length}), got {cfg.overlap}"),
         (cfg.overlay_height >= 2, f"overlay_height must be at least 2, got {cfg.overlay_height}"),
+        (cfg.live_flow_resolution >= 16,
+         f"live_flow_resolution must be at least 16, got {cfg.live_flow_resolution}"),
         (0 <= cfg.live_port <= 65535, f"live_port must lie in [0, 65535], got {cfg.live_port}"),
         (not cfg.live_file or cfg.live_file.endswith(".mp4"), f"live_file must end in .mp4, got {cfg.live_file!r}"),
         (cfg.flow_method in ("", "dis", "raft_large", "raft_small"),
