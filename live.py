@@ -198,11 +198,11 @@ class Clockwork:
         self.frames, self.slots, self.latency = self.frames + 1, sample.slot + 1, now - sample.arrived
         self.total_latency, self.worst = self.total_latency + self.latency, max(self.worst, self.latency)
 
-    def now(self):
-        """What to show meanwhile."""
+    def pace(self):
+        """How it goes at the moment, in a few words."""
         span = self.recent[-1] - self.recent[0]
         rate = f"{(len(self.recent) - 1) / span:.1f} frames/s, " if span else ""
-        return f"{rate}latency {1000 * self.latency:.0f} ms, {self.slots - self.frames} left out"
+        return f"{rate}latency {1000 * self.latency:.0f} ms"
 
     def summary(self):
         seconds, count = time.monotonic() - self.start, max(1, self.frames)
@@ -229,8 +229,9 @@ def predict_live(source, model, flows, device, page):
                     shown = sample.slot, sample.frame, levels
                     write(*shown[1:])
                     clockwork.count(sample)
-                    page.show(*shown[1:], clockwork.now())
-                    bar.set_postfix_str(clockwork.now(), refresh=False)
+                    page.show(*shown[1:], clockwork.pace())
+                    left_out = clockwork.slots - clockwork.frames
+                    bar.set_postfix_str(f"{clockwork.pace()}, {left_out} left out", refresh=False)
                     bar.update()
         except KeyboardInterrupt:
             source.ended = "stopped"
