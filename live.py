@@ -50,14 +50,15 @@ class Sample(NamedTuple):
 
 
 class Source:
-    """What frames come from. `source`: see config.py. Raises InputError where it cannot be opened.
+    """What frames come from. `source`: see config.py. Frames of more than `rows` rows are reduced to so many, before
+    all else: there is no time to do more with them. Raises InputError where it cannot be opened.
 
     samples: yields a `Sample` 8 times a second, in real time; when it ends without an error, `ended` says why, and
     `vanished` whether it should not have.
     """
 
-    def __init__(self, source, stereo_layout):
-        self.source, self.stereo_layout = source, stereo_layout
+    def __init__(self, source, stereo_layout, rows):
+        self.stereo_layout, self.rows = stereo_layout, rows
         self.name = f"camera {source}" if source.isdecimal() else source
         self.info = None    # of a video whose length is known, which plays at its own pace
         if source.isdecimal():
@@ -97,7 +98,7 @@ class Source:
             decoded, frame = self.capture.retrieve()
             if not decoded:
                 break
-            frame = left_eye(frame, self.stereo_layout)
+            frame = limit_rows(left_eye(frame, self.stereo_layout), self.rows)
             if shape not in (None, frame.shape):
                 self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {frame.shape[:2]}"
                 self.vanished = True
@@ -244,7 +245,7 @@ def main(argv):
     device = choose_device(config.device)
     model = load_checked_model(device)
     flows = load_flow_method(device) if config.of_available else None
-    source = Source(config.source, config.stereo_layout)
+    source = Source(config.source, config.stereo_layout, config.overlay_height)
     frame = np.zeros((*config.resolution, model.input_dim), np.uint8)
     SteppedWindows(model, config.sequence_length, config.overlap, device)(frame)  # the first one takes seconds
     with serial_opencv(), LivePage(config.live_port, source.name) as page:

@@ -127,7 +127,7 @@ def test_the_newest_frame_comes_and_those_before_it_are_left_out():
 
 def test_a_file_plays_at_its_pace_and_its_last_frame_is_not_lost(video):
     began = time.monotonic()
-    source = Source(str(video), "mono")
+    source = Source(str(video), "mono", 720)
     with newest(source) as samples:
         slots = [sample.slot for sample in samples]
     assert time.monotonic() - began >= 11 / 8 and slots[-1] == 11
@@ -320,7 +320,7 @@ def test_a_port_that_is_taken_is_named(model_file, video):
 
 
 def test_a_video_that_is_cut_short_counts_as_vanished(model_file, video):
-    source = Source(str(video), "mono")
+    source = Source(str(video), "mono", 720)
     source.info = source.info._replace(frames=40)
     with newest(source) as samples:
         list(samples)
