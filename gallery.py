@@ -22,7 +22,7 @@ from model import load_model
 from optical_flow import flow_to_colour
 from stream import model_inputs, stream_maps, stream_windows
 from utils import run
-from video import list_videos, overlay, probe, sample_frames
+from video import list_videos, overlay, sampled
 
 DOCS = Path("docs")
 SHOWN = 23                  # which of the sampled frames is shown: the walker in red crosses the seam
@@ -32,9 +32,7 @@ INK, PAPER, TINT = "#1b1b21", "#ffffff", "#f3e6d0"
 
 def read_sample():
     """The frames of the sample clip up to the one after the one shown, (T, H, W, 3) BGR uint8."""
-    path = list_videos("data/videos")[0]
-    frames = (frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None)
-    return np.stack(list(islice(frames, SHOWN + 2)))
+    return np.stack(list(islice(sampled(list_videos("data/videos")[0]), SHOWN + 2)))
 
 
 def pair_of_maps(frames, model):

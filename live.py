@@ -28,14 +28,13 @@ from flow_methods import dis_flow, dis_flows
 from inference import grey_levels, load_checked_model, load_flow_method
 from live_page import LivePage
 from optical_flow import SMALLEST, flow_to_colour, limit_rows
-from stream import SteppedWindows, ahead, behind, join
+from stream import END, SteppedWindows, ahead, behind, delivered, join
 from threads import serial_opencv
 from utils import configure, run
 from video import SAMPLES_PER_SECOND, OverlayWriter, VideoInfo, left_eye, open_video, probe
 
 PATIENCE = 10       # seconds to wait for a stream
 RATE_SPAN = 5       # seconds that the frames/s shown are an average of
-END = object()
 
 
 class Sample(NamedTuple):
@@ -136,22 +135,16 @@ def newest(source):
             time.sleep(0.01)
         put((END, problem))
 
-    def results():
-        while True:
-            with changed:
-                while not waiting:
-                    changed.wait(0.5)
-                item, problem = waiting.popleft()
-            if problem:
-                raise problem
-            if item is END:
-                return
-            yield item
+    def get():
+        with changed:
+            while not waiting:
+                changed.wait(0.5)
+            return waiting.popleft()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield results()
+        yield delivered(get)
     finally:
         source.stopped.set()
         join(thread)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from files import InputError, read_image, write_image
 from scene import PAINT, ball, balloon, bird, disc, fractal_noise, paint, runner, sailboat, shape_plane, walker
 from sphere import camera_path, directions, dolly, look_up, near_equator, rotation
-from video import is_video, probe, sample_frames
+from video import is_video, sampled
 
 PALETTE = tuple(vars(PAINT).values())
 
@@ -158,7 +158,7 @@ def read_still(path, height):
 
 def read_frames(path, height):
     """The frames of an equirectangular video, 8 a second, each (H, 2 H, 3) uint8 BGR, as fine as `read_still`."""
-    frames = [frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None]
+    frames = list(sampled(path))
     rows = min(frames[0].shape[0], height * 3 // 2)
     return [cv2.resize(frame, (2 * rows, rows), interpolation=cv2.INTER_AREA) for frame in frames]
 

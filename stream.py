@@ -37,6 +37,17 @@ def join(thread):
         raise interruption
 
 
+def delivered(get):
+    """Yields the items that get() returns as (item, problem), up to END; raises a problem that comes."""
+    while True:
+        item, problem = get()
+        if problem:
+            raise problem
+        if item is END:
+            return
+        yield item
+
+
 @contextmanager
 def ahead(items, count):
     """Yields an iterator over `items`, which a thread of their own runs, up to `count` of them ahead. An error there is
@@ -60,19 +71,10 @@ def ahead(items, count):
         except BaseException as problem:
             put((END, problem))
 
-    def results():
-        while True:
-            item, problem = queue.get()
-            if problem:
-                raise problem
-            if item is END:
-                return
-            yield item
-
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield results()
+        yield delivered(queue.get)
     finally:
         left.set()
         join(thread)

@@ -104,6 +104,11 @@ def sample_frames(path, step, stereo_layout):
         raise InputError(f"{path} has no frame that can be decoded")
 
 
+def sampled(path):
+    """Yields the frames (H, W, 3) of a video that are samples, 8 a second, BGR uint8."""
+    return (frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None)
+
+
 @contextmanager
 def video_writer(path, size, fps):
     """Yields a function that takes the next frame (H, W, 3), BGR uint8, of that even size, and encodes it: H.264

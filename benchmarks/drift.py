@@ -18,7 +18,7 @@ from metrics import cc
 from model import load_model
 from stream import SteppedWindows, model_inputs
 from utils import run
-from video import SAMPLES_PER_SECOND, probe, sample_frames
+from video import SAMPLES_PER_SECOND, sampled
 
 SPAN = 5                    # seconds
 ENDLESS = sys.maxsize // 2  # frames
@@ -31,9 +31,8 @@ def main(argv):
     flows = load_flow_method(device) if model.input_dim == 6 else None
     windowed = SteppedWindows(model, config.sequence_length, config.overlap, device)
     endless = SteppedWindows(model, ENDLESS, 0, device)
-    frames = (frame for _, frame in sample_frames(video, probe(video).step, "mono") if frame is not None)
     scores = []
-    for read in model_inputs(frames, config.resolution, flows, config.flow_resolution):
+    for read in model_inputs(sampled(video), config.resolution, flows, config.flow_resolution):
         scores.append(cc(*(torch.from_numpy(step(read)) for step in (windowed, endless))).item())
     print(f"{video}, {model_file}: CC of the maps of an endless recurrence with those of windows")
     print("\n| seconds | CC |\n|---|---|")
