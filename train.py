@@ -113,11 +113,12 @@ def model_args(model):
     return {name: getattr(model, name) for name in ("input_dim", "hidden_dim", "geometry", "latitude")}
 
 
-def learning_rate(epoch):
-    """The learning rate of an epoch, counted from 0: `constant`, or `cosine`, half a wave from lr towards 0."""
+def learning_rate(epochs):
+    """The learning rate after so many epochs, parts of one included: `constant`, or `cosine`, half a wave from lr down
+    to 0, a little at each step: a single epoch ends as gently as many."""
     if config.lr_schedule == "constant":
         return config.lr
-    return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    return config.lr * (1 + math.cos(math.pi * epochs / config.epochs)) / 2
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoints
@@ -243,6 +244,8 @@ def train_one_epoch(model, loader, loss_fn, optimizer, device, progress, stop):
             keys = [(config.seed, progress["epoch"], max(index, 0)) for index in indices]
             clips, targets = augment(clips, targets, keys, config.random_yaw, config.random_mirror)
             losses = frame_losses(model, loss_fn, clips, targets, indices, loader.dataset.describe)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(progress["epoch"] + progress["clips"] / len(loader.dataset))
             optimise(model, optimizer, losses, loader.dataset.describe(indices[0]))
             count, loss, stopped = distributed.total(
                 [len(indices) - indices.count(PADDING), losses.mean(dim=1).sum().item(), stop.is_set()], device)
@@ -293,8 +296,6 @@ def new_epoch(number):
 
 def run_epoch(model, parallel, loaders, loss_fn, optimizer, device, progress, stop):
     """Trains and validates for what is left of an epoch. Returns its line of the log, or None if `stop` was set."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(progress["epoch"])
     loader, validation_loader = loaders
     speed = train_one_epoch(parallel, loader, loss_fn, optimizer, device, progress, stop)
     if progress["clips"] < len(loader.dataset):

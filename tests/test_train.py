@@ -173,6 +173,19 @@ def test_lr_schedules(monkeypatch):
     assert [rates[0], rates[5], rates[10]] == pytest.approx([0.8, 0.4, 0])
 
 
+def test_cosine_schedule_goes_down_within_an_epoch(clips, monkeypatch):
+    rates, optimise = [], train.optimise
+
+    def note(model, optimizer, losses, clip):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimise(model, optimizer, losses, clip)
+
+    monkeypatch.setattr(train, "optimise", note)
+    assert run_train("--epochs=1", "--lr=0.01", "--lr_schedule=cosine") == 0
+    wave = [0.01 * (1 + np.cos(np.pi * step / len(rates))) / 2 for step in range(len(rates))]
+    assert len(rates) > 5 and rates == pytest.approx(wave)
+
+
 # ---------------------------------------------------------------------------------------------------------- whole runs
 
 
@@ -210,7 +223,7 @@ def test_training_learns(clips):
 @pytest.mark.parametrize("optimizer, checks", [("sgd", 5), ("sgd", 10), ("adamw", 16)])
 def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, optimizer):
     # an epoch looks at `stop` in each of 9 steps and 4 times in validation: stopped in steps of two epochs, and between
-    more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True")
+    more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True", "--lr_schedule=cosine")
     assert run_train(*more, "--model_name=straight") == 0
     straight = newest()
     with monkeypatch.context() as patch:
