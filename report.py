@@ -4,6 +4,7 @@ Scores come as {predictor: {video: {column: (T,)}}}, predictors in the order of 
 """
 
 import csv
+import math
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -107,15 +108,18 @@ def _write_csv(path, header, rows):
 
 
 def draw_scores(scores):
-    """A figure of every video's scores, weighted by solid angle: one panel a metric, one line a video, the best CC on
-    top."""
+    """A figure of every video's scores, weighted by solid angle: one panel a metric that any video has (without
+    fixations there are three), one line a video, the best CC on top."""
     names = list(next(iter(scores.values())))
     means = {predictor: video_means(videos) for predictor, videos in scores.items()}
     order = np.argsort(np.nan_to_num(next(iter(means.values()))["CC"], nan=-1), kind="stable")
-    figure = Figure(figsize=(13, 2 * (1.3 + 0.17 * len(names))), layout="constrained")
-    panels = figure.subplots(2, 4, sharey=True, squeeze=False)
-    for axes, (metric, better) in zip(panels.flat, METRICS.items()):
-        axes.set_title(f"{metric} {better}", fontsize=10)
+    shown = [metric for metric in METRICS if any(np.isfinite(columns[metric]).any() for columns in means.values())]
+    shown = shown or ["CC"]
+    height, width = math.ceil(len(shown) / 4), min(len(shown), 4)
+    figure = Figure(figsize=(1 + 3 * width, height * (1.3 + 0.17 * len(names))), layout="constrained")
+    panels = figure.subplots(height, width, sharey=True, squeeze=False)
+    for axes, metric in zip(panels.flat, shown):
+        axes.set_title(f"{metric} {METRICS[metric]}", fontsize=10)
         if metric in UNBOUNDED:
             axes.set_xscale("symlog", linthresh=5, linscale=2)
             axes.xaxis.set_major_locator(FixedLocator([-40, -10, 0, 1, 2, 3, 4, 5, 10, 20, 40]))
@@ -129,6 +133,8 @@ def draw_scores(scores):
         axes.tick_params(axis="x", labelsize=8)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
+    for axes in panels.flat[len(shown):]:
+        axes.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(labels), frameon=False)
     return figure

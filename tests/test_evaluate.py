@@ -116,6 +116,18 @@ def test_table_gives_every_video_the_same_weight_and_counts_what_has_no_score():
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
+def test_figure_has_a_panel_for_each_score_that_any_video_has():
+    def titles(missing):
+        values = {column: np.array([np.nan if column.split()[0] in missing else 0.5]) for column in report.COLUMNS}
+        panels = report.draw_scores({"prediction": {"a": values}}).axes
+        return [axes.get_title()[:-2] for axes in panels if axes.axison]
+
+    assert titles(()) == list(report.METRICS)
+    assert titles(("sAUC",)) == [metric for metric in report.METRICS if metric != "sAUC"]
+    assert titles(("NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")) == ["CC", "SIM", "KLD"]  # maps without fixations
+    assert titles(report.METRICS) == ["CC"]
+
+
 # ----------------------------------------------------------------------------------------------------------- baselines
 
 
