@@ -75,6 +75,16 @@ def test_colours_are_those_of_torchvision(seed, height, width, scale):
     assert levels_apart(flow_to_colour(flow), rgb[..., ::-1]) <= 1
 
 
+def test_colours_of_all_directions_and_lengths_are_those_of_torchvision():
+    angle = np.linspace(-np.pi, np.pi, 2001)[:, None]
+    length = np.append(np.linspace(0, 0.02, 50), np.linspace(0.02, 1, 200))
+    flow = np.stack([length * np.cos(angle), length * np.sin(angle)], axis=2).astype(np.float32)
+    slight = np.array([1e-6, 1e-3, 0, -1e-6, -1e-3], np.float32)  # up or down: on either side of the colours' jump
+    flow = np.concatenate([flow, *(np.stack([flow[..., 0], np.full_like(flow[..., 1], v)], axis=2) for v in slight)])
+    rgb = flow_to_image(torch.from_numpy(flow).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+    assert levels_apart(flow_to_colour(flow), rgb[..., ::-1]) <= 1
+
+
 def test_colours_of_known_motions():
     motions = np.array([[[2, 0], [-2, 0], [1, 0], [0, 0]]], np.float32)
     right, left, half, none = flow_to_colour(motions)[0].tolist()
