@@ -35,11 +35,10 @@ def read_sample():
     return np.stack(list(islice(sampled(list_videos("data/videos")[0]), SHOWN + 2)))
 
 
-def pair_of_maps(frames, model):
+def pair_of_maps(inputs, model):
     """Two maps of the frame shown, the second of the video rolled half a turn, and rolled back: both scaled as one, so
-    that the first has the range [0, 1]. What is rolled is what the model reads, frames and flow: DIS finds a slightly
-    other flow in a rolled video."""
-    inputs = np.stack(list(model_inputs(frames, config.resolution, dis_flows, config.flow_resolution)))
+    that the first has the range [0, 1]. inputs: what the model reads, frames and flow (T, height, width, 6) uint8; it
+    is this that is rolled, since DIS finds a slightly other flow in a rolled video."""
     half, maps = inputs.shape[2] // 2, []
     for shift in (0, half):
         windows = stream_windows(np.roll(inputs, shift, axis=2), config.sequence_length, config.overlap)
@@ -108,10 +107,11 @@ def draw_seam(frames, published):
     models = {"authors' weights, released": load_model(published, torch.device("cpu"), "released"),
               "authors' weights, released_wrap": load_model(published, torch.device("cpu"), "released_wrap"),
               "ours, exact": load_model("models/SST_Sal.pth", torch.device("cpu"))}
+    inputs = np.stack(list(model_inputs(frames, config.resolution, dis_flows, config.flow_resolution)))
     figure = Figure(figsize=(10, 6.2), dpi=100, facecolor=PAPER)
     grid = figure.subplots(len(models), 3, squeeze=False)
     for row, (name, model) in zip(grid, models.items()):
-        one, other = pair_of_maps(frames, model)
+        one, other = pair_of_maps(inputs, model)
         one, other = (np.roll(saliency, saliency.shape[1] // 2, axis=1) for saliency in (one, other))
         difference = np.abs(one - other)
         for axes, picture, title in zip(row, (one, other, difference), (

@@ -31,7 +31,7 @@ from optical_flow import SMALLEST, flow_to_colour, limit_rows
 from stream import END, SteppedWindows, ahead, behind, delivered, join
 from threads import serial_opencv
 from utils import configure, run
-from video import SAMPLES_PER_SECOND, OverlayWriter, VideoInfo, left_eye, open_video, probe
+from video import SAMPLES_PER_SECOND, OverlayWriter, header, left_eye, open_video, probe
 
 PATIENCE = 10       # seconds to wait for a stream
 RATE_SPAN = 5       # seconds that the frames/s shown are an average of
@@ -65,9 +65,8 @@ class Source:
         elif "://" in source:
             self.capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * PATIENCE, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * PATIENCE])
-            fps, frames = self.capture.get(cv2.CAP_PROP_FPS), self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            if 0 < frames < 1e9 and 0 < fps <= 500:
-                self.info = VideoInfo(fps, int(frames), max(1, round(fps / SAMPLES_PER_SECOND)))
+            info = header(self.capture)
+            self.info = info if info.fps and info.frames else None
         else:
             self.capture, self.info = open_video(source), probe(source)
         if not self.capture.isOpened():

@@ -30,7 +30,11 @@ class VideoInfo(NamedTuple):
 
     fps: float
     frames: int  # 0: unknown
-    step: int  # every step-th frame is a sample
+
+    @property
+    def step(self):
+        """Every step-th frame is a sample."""
+        return max(1, round(self.fps / SAMPLES_PER_SECOND))
 
 
 def is_video(path):
@@ -56,11 +60,16 @@ def open_video(path):
 def probe(path):
     """The `VideoInfo` of a video. A variable frame rate counts by its average. Raises InputError."""
     capture = open_video(path)
-    fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    info = header(capture)
     capture.release()
-    if not 0 < fps <= 500:  # unknown, or the clock's ticks taken for frames: what do the time stamps say?
-        fps = measured_fps(path) or 30.0
-    return VideoInfo(fps, int(frames) if 0 < frames < 1e9 else 0, max(1, round(fps / SAMPLES_PER_SECOND)))
+    return info if info.fps else info._replace(fps=measured_fps(path) or 30.0)
+
+
+def header(capture):
+    """The `VideoInfo` that a `cv2.VideoCapture` has from the header alone; fps is 0 where that does not say, or takes
+    the clock's ticks for frames."""
+    fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return VideoInfo(fps if 0 < fps <= 500 else 0.0, int(frames) if 0 < frames < 1e9 else 0)
 
 
 def measured_fps(path):

@@ -16,10 +16,9 @@ from model import SST_Sal
 @pytest.mark.parametrize(("geometry", "rolls"), [("exact", True), ("released_wrap", True), ("released", False)])
 def test_a_rolled_video_has_the_rolled_map_where_columns_wrap(geometry, rolls, monkeypatch):
     monkeypatch.setattr(gallery, "SHOWN", 1)
-    monkeypatch.setattr(gallery.config, "resolution", (24, 32))
     torch.manual_seed(0)
-    frames = np.random.default_rng(0).integers(256, size=(3, 48, 64, 3), dtype=np.uint8)
-    one, other = gallery.pair_of_maps(frames, SST_Sal(6, 4, geometry, latitude=True).eval())
+    inputs = np.random.default_rng(0).integers(256, size=(3, 24, 32, 6), dtype=np.uint8)
+    one, other = gallery.pair_of_maps(inputs, SST_Sal(6, 4, geometry, latitude=True).eval())
     assert (one.min(), one.max()) == (0, 1)
     assert (np.abs(one - other).max() < 1e-4) == rolls
 
