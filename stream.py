@@ -174,11 +174,20 @@ def finished_windows(done, sequence_length, overlap):
     return sequence_length + (done - sequence_length) // (sequence_length - overlap) * (sequence_length - overlap)
 
 
+def model_input(frame):
+    """What the model takes of a frame (H, W, C), uint8: (1, C, H, W) float32, in [0, 1]."""
+    return frame.permute(2, 0, 1)[None].float().div_(255)
+
+
 @torch.inference_mode()
 def predict_clip(model, clip, device):
-    """Saliency of a clip (T, H, W, C), uint8, from an empty state: (T, H, W) float32, in (-1, 1), NumPy."""
-    frames = clip.to(device).permute(0, 3, 1, 2)[None].float().div_(255)  # (1, T, C, H, W)
-    return model(frames)[0, :, 0].cpu().numpy()
+    """Saliency of a clip (T, H, W, C), uint8, from an empty state: (T, H, W) float32, in (-1, 1), NumPy. Step by step:
+    a clip in float32 is 40 MB that nothing needs."""
+    state, maps = None, []
+    for frame in clip.to(device):
+        saliency, state = model.step(model_input(frame), state)
+        maps.append(saliency[0, 0])
+    return torch.stack(maps).cpu().numpy()
 
 
 def stream_maps(windows, model, device, wanted=lambda first, stop: True):
@@ -208,7 +217,7 @@ class SteppedWindows:
 
     @torch.inference_mode()
     def __call__(self, inputs):
-        frame = torch.from_numpy(inputs).to(self.device).permute(2, 0, 1)[None].float().div_(255)  # (1, C, H, W)
+        frame = model_input(torch.from_numpy(inputs).to(self.device))
         if self.count % self.stride == 0:
             self.states.append(None)
         steps = [self.model.step(frame, state) for state in self.states]

@@ -176,7 +176,7 @@ def in_order(pool, function, items):
     pending = deque()
     for item in items:
         pending.append(pool.submit(function, item))
-        if len(pending) > 2 * os.cpu_count():
+        if len(pending) > os.cpu_count():
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
