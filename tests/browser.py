@@ -78,8 +78,11 @@ class Page:
             time.sleep(0.02)
 
     def size(self, width, height, scale=1, mobile=False):
+        """Gives the page another size, and waits until it has taken it on: width and height may come one by one."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                   mobile=mobile)
+        self.wait(f"innerWidth === {width} && innerHeight === {height}")
+        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def open(self, address):
         """Opens a page: a URL, or the path of a file."""
