@@ -55,8 +55,8 @@ random_yaw = True               # augmentation: turns each clip about the vertic
 random_mirror = False           # augmentation: swaps east and west in half of the clips, motion and its colours too
 hidden_dim = 36                 # channels of the encoder's state
 latitude = True                 # the encoder also sees the latitude of every pixel
-init_from = ""                  # model file whose weights a new run starts from; "" = random weights
-loss = "published"              # "published", or "proper": about 4000 times as large, so lower the lr or use "adam"
+init_from = ""                  # model whose weights a new run starts from, widened to hidden_dim; "" = random weights
+loss = "published"              # "published"; "proper", about 4000 times as large: use "adam"; "proper_cc", plus 1 - CC
 optimizer = "sgd"               # "sgd", "adam" or "adamw"
 lr = 0.8                        # learning rate; the gradient is of the sum over the batch's frames
 lr_schedule = "constant"        # "constant", or "cosine": half a wave from lr down to 0 over all epochs

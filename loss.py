@@ -31,14 +31,16 @@ class SphericalKLDiv(nn.Module):
     where pred and target agree. Values, and the lr to choose, differ from `published` by about W H / (2 pi^2), which
     is 4000 at 240 x 320.
 
+    `proper_cc`: `proper` plus 1 - CC, the correlation of the maps over the sphere: the two most used scores at once.
+
     Raises ValueError for shapes that differ and for a target frame that is constant (or not finite): it says nothing
     about where people look.
     """
 
     def __init__(self, form):
         super().__init__()
-        if form not in ("published", "proper"):
-            raise ValueError(f'the loss must be "published" or "proper", got {form!r}')
+        if form not in ("published", "proper", "proper_cc"):
+            raise ValueError(f'the loss must be "published", "proper" or "proper_cc", got {form!r}')
         self.form = form
         self.register_buffer("weight", torch.empty(0, 0), persistent=False)  # (H, W), built at the first call
 
@@ -53,18 +55,17 @@ class SphericalKLDiv(nn.Module):
         _check_target(target)
 
         pred, target = _stretch(pred), _stretch(target)
-        if self.form == "proper":
-            pred, target = _normalise(self.weight * pred) + EPSILON, _normalise(self.weight * target) + EPSILON
-            terms = target * torch.log(target / pred)
-        else:
-            pred, target = _normalise(pred), _normalise(target)
-            terms = self.weight * target * torch.log(target / (pred + EPSILON) + EPSILON)
-        return terms.sum(dim=(-2, -1))  # (B, T)
+        if self.form == "published":
+            p, t = _normalise(pred), _normalise(target)
+            return (self.weight * t * torch.log(t / (p + EPSILON) + EPSILON)).sum(dim=(-2, -1))  # (B, T)
+        p, t = _normalise(self.weight * pred) + EPSILON, _normalise(self.weight * target) + EPSILON
+        divergence = (t * torch.log(t / p)).sum(dim=(-2, -1))
+        return divergence if self.form == "proper" else divergence + 1 - _correlation(pred, target, self.weight)
 
     def _build_weight(self, height, width):
         """Solid angles; for `published` by the authors' trapezoid rule, (2 pi / W) (pi / H) times the mean of the sine
         of colatitude at a row's two edges: in every row the solid angle times one and the same constant."""
-        if self.form == "proper":
+        if self.form != "published":
             return solid_angle(height, width)
         half_step = math.pi / height / 2
         return solid_angle(height, width) * (half_step / math.tan(half_step))
@@ -86,3 +87,11 @@ def _stretch(maps):
 def _normalise(maps):
     """Maps divided by their sum, frame by frame."""
     return maps / (maps.sum(dim=(-2, -1), keepdim=True) + EPSILON)
+
+
+def _correlation(pred, target, weight):
+    """Pearson's correlation of the pixels of each frame, which count by their weight."""
+    area = weight / weight.sum()
+    pred, target = (maps - (area * maps).sum(dim=(-2, -1), keepdim=True) for maps in (pred, target))
+    variances = (area * pred.square()).sum(dim=(-2, -1)) * (area * target.square()).sum(dim=(-2, -1))
+    return (area * pred * target).sum(dim=(-2, -1)) / torch.sqrt(variances + EPSILON**2)

@@ -88,6 +88,24 @@ class SST_Sal(nn.Module):
         return encoder_state, decoder_state
 
 
+@torch.no_grad()
+def widen(model, hidden_dim):
+    """A model with more hidden channels and the same maps: the further channels have new weights, and nothing reads
+    them yet (as in Net2Net, Chen et al., ICLR 2016)."""
+    before, inputs = model.hidden_dim, model.encoder["lstm"].conv.in_channels
+    wide = SST_Sal(model.input_dim, hidden_dim, model.geometry, model.latitude)
+    here, there = (each.encoder["lstm"].conv for each in (model, wide))
+    weight = there.weight.unflatten(0, (4, hidden_dim))  # the gates, each with all channels
+    weight[:, :before, inputs:] = 0
+    weight[:, :before, :inputs] = here.weight.unflatten(0, (4, before))
+    there.bias.unflatten(0, (4, hidden_dim))[:, :before] = here.bias.unflatten(0, (4, before))
+    here, there = (each.decoder["lstm"].conv for each in (model, wide))
+    there.weight.zero_()
+    there.weight[:, :before], there.weight[:, hidden_dim:] = here.weight[:, :before], here.weight[:, before:]
+    there.bias.copy_(here.bias)
+    return wide
+
+
 def latitude_channels(frames):
     """sin and cos of the latitude of every pixel of frames (..., C, H, W): (..., 2, H, W)."""
     *leading, _, H, W = frames.shape

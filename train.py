@@ -30,7 +30,7 @@ import run_folder
 from augmentation import augment
 from files import InputError, read_split
 from loss import SphericalKLDiv
-from model import SST_Sal, load_model, save_model, save_state
+from model import SST_Sal, load_model, save_model, save_state, widen
 from optical_flow import provide_flow
 from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
 from utils import configure, run, settings
@@ -93,6 +93,8 @@ def make_model(resumed):
         model, path = SST_Sal(**resumed["model_args"]), config.resume
     elif config.init_from:
         model, path = load_model(config.init_from, "cpu", config.geometry), config.init_from
+        if model.hidden_dim < config.hidden_dim:
+            model = widen(model, config.hidden_dim)
     else:
         return SST_Sal(**wanted)
     if not config.geometry:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from loss import SphericalKLDiv, solid_angle
+from metrics import cc
 
+FORMS = "published", "proper", "proper_cc"
 GOLDEN = Path(__file__).parents[2] / "shared/golden/loss.npz"
 
 
@@ -87,7 +89,14 @@ def test_proper_is_a_divergence_in_nats():
     assert (SphericalKLDiv("proper")(target, pred) - loss).abs().min() > 1e-3  # and not symmetric
 
 
-@pytest.mark.parametrize("form", ["published", "proper"])
+def test_proper_cc_adds_what_the_correlation_lacks():
+    pred, target = maps(2, 3, 7, 12), maps(2, 3, 7, 12, seed=1)
+    rest = SphericalKLDiv("proper_cc")(pred, target) - SphericalKLDiv("proper")(pred, target)
+    torch.testing.assert_close(rest, 1 - cc(pred, target, solid_angle(7, 12)), rtol=0, atol=1e-10)
+    assert SphericalKLDiv("proper_cc")(target, 2 * target + 1).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_ignores_affine_changes_and_turns(form):
     loss = SphericalKLDiv(form)
     pred, target = maps(2, 3, 6, 10), maps(2, 3, 6, 10, seed=1)
@@ -99,7 +108,7 @@ def test_ignores_affine_changes_and_turns(form):
     torch.testing.assert_close(singles.view(2, 3), expected)
 
 
-@pytest.mark.parametrize("form", ["published", "proper"])
+@pytest.mark.parametrize("form", FORMS)
 def test_gradient_by_differences(form):
     loss = SphericalKLDiv(form)
     target = maps(1, 2, 4, 7)
@@ -111,7 +120,7 @@ def test_gradient_by_differences(form):
 def test_finite_for_a_constant_prediction_and_sparse_targets():
     target = torch.zeros(1, 2, 6, 10)
     target[..., 2, 3] = 1
-    for form in ("published", "proper"):
+    for form in FORMS:
         pred = torch.zeros(1, 2, 6, 10, requires_grad=True)
         loss = SphericalKLDiv(form)(pred, target)
         loss.sum().backward()
@@ -148,7 +157,7 @@ def test_constant_target_is_an_error_with_its_place(value):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match='"published" or "proper"'):
+    with pytest.raises(ValueError, match='"published", "proper" or "proper_cc"'):
         SphericalKLDiv("correct")
     with pytest.raises(ValueError, match=r"\(B, T, H, W\), got \(1, 2, 6, 10\) and \(1, 2, 10, 6\)"):
         SphericalKLDiv("proper")(maps(1, 2, 6, 10), maps(1, 2, 10, 6))

@@ -310,8 +310,17 @@ def test_start_from_the_weights_of_a_model(clips):
     assert end.geometry == "released_wrap"
     for name, value in start.state_dict().items():
         torch.testing.assert_close(end.state_dict()[name], value, atol=1e-6, rtol=0)
-    with pytest.raises(InputError, match=r"start\.pth does not fit the settings: it has hidden_dim 3 instead of 5"):
-        run_train("--init_from=start.pth", "--hidden_dim=5")
+    with pytest.raises(InputError, match=r"start\.pth does not fit the settings: it has hidden_dim 3 instead of 2"):
+        run_train("--init_from=start.pth", "--hidden_dim=2")
+
+
+def test_start_from_a_narrower_model(clips):
+    save_model(SST_Sal(3, 3, "exact", True), "start.pth", {})
+    assert run_train("--init_from=start.pth", "--hidden_dim=5", "--lr=1e-9", "--epochs=1") == 0
+    start, end = load_model("start.pth", "cpu"), load_model("models/SST-Sal.pth", "cpu")
+    assert end.hidden_dim == 5
+    frames = torch.rand(1, 3, 3, 12, 24)
+    torch.testing.assert_close(end(frames), start(frames), atol=1e-5, rtol=0)
 
 
 def test_bf16_is_for_gpus_and_stays_near_float32(clips):
