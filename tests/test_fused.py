@@ -29,8 +29,10 @@ def clear_caches():
 
 @pytest.fixture(params=[1, 30, 10**6], ids=["a row a tile", "some rows a tile", "one tile"])
 def tile_pixels(monkeypatch, request):
-    for module, name in ((spherical_conv, "TILE_PIXELS"), (cpu_layers, "TILE_PIXELS"), (cpu_layers, "PIECE_PIXELS")):
-        monkeypatch.setattr(module, name, request.param)
+    for module in (spherical_conv, cpu_layers):
+        monkeypatch.setattr(module, "TILE_PIXELS", request.param)
+    monkeypatch.setattr(cpu_layers, "PIECE_SAMPLES", 9 * 5 * request.param)
+    monkeypatch.setattr(cpu_layers, "FEWEST_PIECES", 1)
     clear_caches()
     yield
     clear_caches()
@@ -186,7 +188,7 @@ def test_reduced_precision_where_autocast_asks_for_it(path, threads, count):
 def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch, path):
     for module in (spherical_conv, cpu_layers):
         monkeypatch.setattr(module, "TILE_PIXELS", 32)
-    monkeypatch.setattr(cpu_layers, "PIECE_PIXELS", 16)
+    monkeypatch.setattr(cpu_layers, "PIECE_SAMPLES", 9 * 5 * 32)
     clear_caches()
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 3, 3, 12, 16)
