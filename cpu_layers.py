@@ -153,7 +153,8 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
             sample(images[b], taps, top, bottom, samples.numpy())
             grad_biases[part][b, n] += grad.sum(dim=1)
             add_product(grad_kernels[part][b, n], samples, grad.t(), dtype)
-            spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
+            if len(kernel):
+                spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
 
     for_each_tile(work, tiles, B, weight.device)
     grad_kernel, grad_bias = (sum(part.sum(dim=(0, 1)) for part in parts) for parts in (grad_kernels, grad_biases))
@@ -175,7 +176,7 @@ def lstm_step(x, hidden, cell, weight, bias, geometry):
 
 def advance(x, hidden, cell, weight, bias, geometry, dtype, gates=None):
     """The next state, row by row; also fills gates (B, 4 * hidden * H * W), activated, where they are to be kept."""
-    next_state, W = (torch.empty_like(hidden), torch.empty_like(cell)), x.shape[3]
+    next_state, W = (torch.empty_like(cell), torch.empty_like(cell)), x.shape[3]
     states, bias = by_image([cell, *next_state]), bias.detach().numpy()
 
     def finish(b, top, bottom, products):

@@ -14,7 +14,7 @@ from threads import for_each
 
 
 def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
-    """The next hidden and cell state, (B, hidden, H, W) each.
+    """The next hidden and cell state, (B, hidden, H, W) each; the hidden state may have no channels, for zero.
 
     x: (B, C, H, W); weight: (4 * hidden, C + hidden, 3, 3), the gates in the order input, forget, output, candidate;
     bias: (4 * hidden,); reuse: hidden and cell may be overwritten.
@@ -27,7 +27,7 @@ def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         state = _LSTMStep.apply(*tensors, key, product_type(x))
     else:
-        state = tensors[1:3] if reuse else (torch.empty_like(tensors[1]), torch.empty_like(tensors[2]))
+        state = tensors[1:3] if reuse else (torch.empty_like(tensors[2]), torch.empty_like(tensors[2]))
         advance(*tensors, key, product_type(x), state)
     return tuple(channels_first(values, H, W) for values in state)
 
@@ -38,7 +38,7 @@ def advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates=None):
 
     def finish(b, tile, gates):
         pixels = b, slice(tile.start, tile.stop)
-        gates[:, -hidden.shape[2]:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, the faster one
+        gates[:, -cell.shape[2]:].mul_(2)  # tanh x = 2 sigmoid(2 x) - 1: one function for all gates, the faster one
         i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
         g.mul_(2).sub_(1)
         here = torch.mul(f, cell[pixels], out=next_cell[pixels]).addcmul_(i, g)
@@ -76,7 +76,7 @@ class _LSTMStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, hidden, cell, weight, bias, key, dtype):
         gates = hidden.new_empty(*hidden.shape[:2], len(bias))
-        next_state = torch.empty_like(hidden), torch.empty_like(cell)
+        next_state = torch.empty_like(cell), torch.empty_like(cell)
         advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates)
         ctx.key, ctx.dtype = key, dtype
         ctx.save_for_backward(x, hidden, cell, weight, gates, next_state[1])

@@ -37,8 +37,11 @@ class SphericalConvLSTMCell(nn.Module):
         B, C, H, W = x.shape
         if C + self.hidden_dim != self.conv.in_channels:
             raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
-        hidden, cell = state or x.new_zeros(2, B, self.hidden_dim, H, W)
-        return lstm_step(x, hidden, cell, self.conv.weight, self.conv.bias, self.conv.geometry, reuse)
+        weight = self.conv.weight
+        if state is None:  # nothing to convolve but the input, which spares a window of 20 frames a twentieth
+            weight, reuse = weight[:, :C], False
+            state = x.new_empty(B, 0, H, W), x.new_zeros(B, self.hidden_dim, H, W)
+        return lstm_step(x, *state, weight, self.conv.bias, self.conv.geometry, reuse)
 
 
 class SST_Sal(nn.Module):
