@@ -1,9 +1,12 @@
 """Training material from stills and videos: short clips of a camera that turns, drifts, shakes and moves inside an
 equirectangular photograph or a running video, with other things pasted on the sphere that go along great circles."""
 
+import io
 import shutil
+from itertools import chain
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from tqdm import tqdm
@@ -89,19 +92,19 @@ def shot(rng, stills, videos, times, height):
         scenes = [np.float32(video[min(start + pace * k, len(video) - 1)]) / 255 for k in range(len(times))]
     else:
         scenes = [stills[rng.integers(len(stills))]] * len(times)
-    upright, tilt = rng.random(), rng.uniform(-1, 1, 3)
-    if upright < 0.5:
+    tripod, upright, tilt = rng.random() < 0.35, rng.random(), rng.uniform(-1, 1, 3)
+    if upright < 0.5 or tripod:
         angle = 0.0
     elif upright < 0.9:
         angle = np.radians(8) * rng.standard_normal()
     else:
         angle = rng.uniform(0, np.pi)
     start = rotation(tilt, angle) @ rotation((0, 0, 1), rng.uniform(-np.pi, np.pi))
-    speed = np.radians(rng.gamma(1.2, 9)) * rng.choice([-1, 1]) if rng.random() < 0.6 else 0.0
+    speed = np.radians(rng.gamma(1.2, 9)) * rng.choice([-1, 1]) if rng.random() < 0.6 and not tripod else 0.0
     axis = (0, 0, 1) if rng.random() < 0.6 else rng.standard_normal(3)
-    shake = np.radians(rng.gamma(1.5, 1.5)) if rng.random() < 0.5 else 0.0
+    shake = np.radians(rng.gamma(1.5, 1.5)) if rng.random() < 0.5 and not tripod else 0.0
     cameras = camera_path(rng, times - times[0], start, axis, speed, shake)
-    advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 else 0.0
+    advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 and not tripod else 0.0
     towards = near_equator(rng, rng.uniform(-np.pi, np.pi, 1), np.radians(10))[0]
     stickers = [Sticker(rng, stills or scenes[:1]) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
     grade = Grade(rng)
@@ -131,6 +134,24 @@ class Grade:
         return np.uint8(np.clip(frame, 0, 1) * 255 + 0.5)
 
 
+def recorded(rng, frames):
+    """Yields the list of frames, BGR uint8 of one even size, as a camera's file keeps them: with the sensor's noise, encoded
+    with H.264 in some quality and decoded. Both leave traces in the optical flow, above all of a camera at rest."""
+    noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": str(quality), "preset": "veryfast", "threads": "1"}
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            noisy = np.clip(frame + noise * rng.standard_normal(frame.shape, np.float32) + 0.5, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="bgr24")))
+        container.mux(stream.encode())
+    file.seek(0)
+    with av.open(file) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="bgr24")
+
+
 def write_clip(folder, name, stills, videos, rng, frames, height):
     """Writes frames/NAME/NAME_0000.png, ..., 8 a second; one clip in five has a cut."""
     times = np.arange(frames) / 8
@@ -138,11 +159,9 @@ def write_clip(folder, name, stills, videos, rng, frames, height):
     partial_folder = folder / "frames" / f".{name}.partial"
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
-    number = 0
-    for part in (times[:cut], times[cut:]):
-        for frame in shot(rng, stills, videos, part, height) if len(part) else ():
-            write_image(partial_folder / f"{name}_{number:04d}.png", frame)
-            number += 1
+    shots = chain(*(shot(rng, stills, videos, part, height) for part in (times[:cut], times[cut:]) if len(part)))
+    for number, frame in enumerate(recorded(rng, list(shots))):
+        write_image(partial_folder / f"{name}_{number:04d}.png", frame)
     partial_folder.rename(folder / "frames" / name)
 
 

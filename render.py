@@ -73,6 +73,8 @@ def material(options):
                for source in (list_images(path) + list_videos(path) if path.is_dir() else [path])]
     if not sources:
         raise InputError(f"there are no images (.png, .jpg) or videos in {' '.join(map(str, options.sources))}")
+    if options.height % 2:
+        raise InputError(f"--height must be even (H.264 videos are), got {options.height}")
     made_with = {name: getattr(options, name) for name in ("frames", "height", "seed")}
     claim(options.folder, {"sources": [source.name for source in sorted(sources)], **made_with})
     write_material(sources, options.folder, options.clips, **made_with)

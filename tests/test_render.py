@@ -384,6 +384,19 @@ def test_a_video_runs_on_while_the_camera_moves(tmp_path, monkeypatch):
     assert rises.sum(axis=1).max() > 1.8 * rises.sum(axis=1).min(), "some run twice as fast"
 
 
+def test_recording_leaves_noise_and_traces_of_compression():
+    y, x = np.mgrid[:24, :48]
+    frames = [np.stack([5 * x, 10 * y, 5 * x], -1).astype(np.uint8)] * 5
+    errors = []
+    for seed in range(12):
+        film = list(material.recorded(np.random.default_rng(seed), frames))
+        assert len(film) == 5 and film[0].shape == (24, 48, 3)
+        again = list(material.recorded(np.random.default_rng(seed), frames))
+        assert np.array_equal(film, again), "the same seed, the same film"
+        errors.append(np.sqrt(np.mean((np.float64(film) - frames) ** 2)))
+    assert 1 < min(errors) < max(errors) - 1 < 12, "some films are poorer than others, and none is another picture"
+
+
 def test_material_of_a_folder_with_a_still_and_a_video(stills, tmp_path):
     write_video(stills / "clip.mp4", (np.full((24, 48, 3), 9 * k, np.uint8) for k in range(20)), 8)
     result = run_script("material", stills, tmp_path / "out", "--clips=2", "--frames=3", "--height=24", cwd=tmp_path)
@@ -417,6 +430,8 @@ def test_a_folder_without_stills_is_refused(tmp_path):
         render.main(["material", str(tmp_path / "empty"), str(tmp_path / "out")])
     with pytest.raises(InputError, match=r"nothing\.png does not exist"):
         render.main(["material", str(tmp_path / "nothing.png"), str(tmp_path / "out")])
+    with pytest.raises(InputError, match="--height must be even"):
+        render.main(["material", str(tmp_path / "nothing.png"), str(tmp_path / "out"), "--height=33"])
 
 
 def test_a_wrong_command_line_is_one_line_without_a_traceback(tmp_path):
