@@ -135,8 +135,8 @@ class Grade:
 
 
 def recorded(rng, frames):
-    """Yields the list of frames, BGR uint8 of one even size, as a camera's file keeps them: with the sensor's noise, encoded
-    with H.264 in some quality and decoded. Both leave traces in the optical flow, above all of a camera at rest."""
+    """Yields a list of frames, BGR uint8 of one even size, as a camera's file keeps them: with the sensor's noise,
+    encoded with H.264 in some quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
     noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=8)
