@@ -13,11 +13,11 @@ from spherical_conv import channels_first, convolve, convolve_backward, pixels_f
 from threads import for_each
 
 
-def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
+def lstm_step(x, hidden, cell, weight, bias, geometry):
     """The next hidden and cell state, (B, hidden, H, W) each; the hidden state may have no channels, for zero.
 
     x: (B, C, H, W); weight: (4 * hidden, C + hidden, 3, 3), the gates in the order input, forget, output, candidate;
-    bias: (4 * hidden,); reuse: hidden and cell may be overwritten.
+    bias: (4 * hidden,).
     """
     H, W = x.shape[2:]
     if cpu_layers.serves(x):
@@ -27,14 +27,13 @@ def lstm_step(x, hidden, cell, weight, bias, geometry, reuse):
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         state = _LSTMStep.apply(*tensors, key, product_type(x))
     else:
-        state = tensors[1:3] if reuse else (torch.empty_like(tensors[2]), torch.empty_like(tensors[2]))
-        advance(*tensors, key, product_type(x), state)
+        state = advance(*tensors, key, product_type(x))
     return tuple(channels_first(values, H, W) for values in state)
 
 
-def advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates=None):
-    """Fills and returns next_state; also gates (B, pixels, 4 * hidden), activated, where they are to be kept."""
-    next_hidden, next_cell = next_state
+def advance(x, hidden, cell, weight, bias, key, dtype, gates=None):
+    """The next state; also fills gates (B, pixels, 4 * hidden), activated, where they are to be kept."""
+    next_hidden, next_cell = torch.empty_like(cell), torch.empty_like(cell)
 
     def finish(b, tile, gates):
         pixels = b, slice(tile.start, tile.stop)
@@ -45,7 +44,7 @@ def advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates=None):
         torch.mul(o, tanh(here), out=next_hidden[pixels])
 
     convolve(join(x, hidden), weight, bias, key, dtype, finish, gates)
-    return next_state
+    return next_hidden, next_cell
 
 
 def join(x, hidden):
@@ -76,8 +75,7 @@ class _LSTMStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, hidden, cell, weight, bias, key, dtype):
         gates = hidden.new_empty(*hidden.shape[:2], len(bias))
-        next_state = torch.empty_like(cell), torch.empty_like(cell)
-        advance(x, hidden, cell, weight, bias, key, dtype, next_state, gates)
+        next_state = advance(x, hidden, cell, weight, bias, key, dtype, gates)
         ctx.key, ctx.dtype = key, dtype
         ctx.save_for_backward(x, hidden, cell, weight, gates, next_state[1])
         return next_state

@@ -24,8 +24,7 @@ FORMAT = 1  # of our checkpoints
 class SphericalConvLSTMCell(nn.Module):
     """A convolutional LSTM on the sphere (paper, section 3.2): one convolution of input and hidden state for all gates.
 
-    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state, which
-    may overwrite the one given if that is to be reused.
+    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state.
     """
 
     def __init__(self, input_dim, hidden_dim, geometry):
@@ -33,15 +32,15 @@ class SphericalConvLSTMCell(nn.Module):
         self.hidden_dim = hidden_dim
         self.conv = SphereConv2d(input_dim + hidden_dim, 4 * hidden_dim, stride=1, bias=True, geometry=geometry)
 
-    def forward(self, x, state, reuse=False):
+    def forward(self, x, state):
         B, C, H, W = x.shape
         if C + self.hidden_dim != self.conv.in_channels:
             raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
         weight = self.conv.weight
         if state is None:  # nothing to convolve but the input, which spares a window of 20 frames a twentieth
-            weight, reuse = weight[:, :C], False
+            weight = weight[:, :C]
             state = x.new_empty(B, 0, H, W), x.new_zeros(B, self.hidden_dim, H, W)
-        return lstm_step(x, *state, weight, self.conv.bias, self.conv.geometry, reuse)
+        return lstm_step(x, *state, weight, self.conv.bias, self.conv.geometry)
 
 
 class SST_Sal(nn.Module):
@@ -65,13 +64,13 @@ class SST_Sal(nn.Module):
         B, T, C, H, W = frames.shape
         state, maps = None, []
         for frame in self.encoder_input(frames).unbind(dim=1):
-            state = self.next_state(frame, state, reuse=not torch.is_grad_enabled())
+            state = self.next_state(frame, state)
             maps.append(state[1][0])  # (B, 1, ceil(H / 2), W / 2)
         return F.interpolate(torch.cat(maps), size=(H, W), mode="nearest").unflatten(0, (T, B)).transpose(0, 1)
 
     def step(self, frame, state):
         """One frame (B, C, H, W) and the state so far, None at first -> map (B, 1, H, W) and the next state."""
-        state = self.next_state(self.encoder_input(frame), state, reuse=False)
+        state = self.next_state(self.encoder_input(frame), state)
         return F.interpolate(state[1][0], size=frame.shape[2:], mode="nearest"), state
 
     def encoder_input(self, frames):
@@ -83,10 +82,10 @@ class SST_Sal(nn.Module):
             raise ValueError(f"the width must be a multiple of 4 and at least 8 (it is halved once), got {W}")
         return torch.cat([frames, latitude_channels(frames)], dim=-3) if self.latitude else frames
 
-    def next_state(self, x, state, reuse):
+    def next_state(self, x, state):
         """The encoder's and the decoder's state, hidden and cell each, after one more input of the encoder."""
         encoder_state, decoder_state = state or (None, None)
-        encoder_state = self.encoder["lstm"](x, encoder_state, reuse)
+        encoder_state = self.encoder["lstm"](x, encoder_state)
         decoder_state = self.decoder["lstm"](self.pool(encoder_state[0]), decoder_state)
         return encoder_state, decoder_state
 

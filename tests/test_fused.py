@@ -105,14 +105,14 @@ def test_lstm_step_has_the_right_gradients(input_dim, hidden_dim, tile_pixels):
     shapes = ((2, input_dim, 4, 6), (2, hidden_dim, 4, 6), (2, hidden_dim, 4, 6),
               (4 * hidden_dim, input_dim + hidden_dim, 3, 3), (4 * hidden_dim,))
     tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(lambda *inputs: lstm_step(*inputs, "exact", False), tensors)
+    assert torch.autograd.gradcheck(lambda *inputs: lstm_step(*inputs, "exact"), tensors)
 
 
 def test_lstm_step_skips_an_input_without_gradient(path):
     torch.manual_seed(0)
     conv = SphereConv2d(5, 12, 1, True, "released")
     x, hidden, cell = torch.randn(2, 2, 6, 8), torch.randn(2, 3, 6, 8, requires_grad=True), torch.randn(2, 3, 6, 8)
-    ours = lstm_step(x, hidden, cell, conv.weight, conv.bias, "released", False)
+    ours = lstm_step(x, hidden, cell, conv.weight, conv.bias, "released")
     expected = conv_lstm(lambda joined: sphere_conv(joined, conv), x, (hidden, cell))
     torch.testing.assert_close(ours, expected)
     inputs = [hidden, conv.weight, conv.bias]
