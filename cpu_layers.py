@@ -153,8 +153,7 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
             sample(images[b], taps, top, bottom, samples.numpy())
             grad_biases[part][b, n] += grad.sum(dim=1)
             add_product(grad_kernels[part][b, n], samples, grad.t(), dtype)
-            if len(kernel):
-                spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
+            spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
 
     for_each_tile(work, tiles, B, weight.device)
     grad_kernel, grad_bias = (sum(part.sum(dim=(0, 1)) for part in parts) for parts in (grad_kernels, grad_biases))

@@ -90,7 +90,8 @@ def _normalise(maps):
 
 
 def _correlation(pred, target, weight):
-    """Pearson's correlation of the pixels of each frame, which count by their weight."""
+    """Pearson's correlation of the pixels of each frame, which count by their weight. Unlike `metrics.cc`, which knows
+    no score for a constant map, it has a finite gradient there, and keeps the maps' precision."""
     area = weight / weight.sum()
     pred, target = (maps - (area * maps).sum(dim=(-2, -1), keepdim=True) for maps in (pred, target))
     variances = (area * pred.square()).sum(dim=(-2, -1)) * (area * target.square()).sum(dim=(-2, -1))

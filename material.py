@@ -14,7 +14,7 @@ from tqdm import tqdm
 from files import InputError, read_image, write_image
 from scene import PAINT, ball, balloon, bird, disc, fractal_noise, paint, runner, sailboat, shape_plane, walker
 from sphere import camera_path, directions, dolly, look_up, near_equator, rotation
-from video import is_video, sampled
+from video import SAMPLES_PER_SECOND, encoder, is_video, sampled
 
 PALETTE = tuple(vars(PAINT).values())
 
@@ -100,11 +100,13 @@ def shot(rng, stills, videos, times, height):
     else:
         angle = rng.uniform(0, np.pi)
     start = rotation(tilt, angle) @ rotation((0, 0, 1), rng.uniform(-np.pi, np.pi))
-    speed = np.radians(rng.gamma(1.2, 9)) * rng.choice([-1, 1]) if rng.random() < 0.6 and not tripod else 0.0
+    speed = np.radians(rng.gamma(1.2, 9)) * rng.choice([-1, 1]) if rng.random() < 0.6 else 0.0
     axis = (0, 0, 1) if rng.random() < 0.6 else rng.standard_normal(3)
-    shake = np.radians(rng.gamma(1.5, 1.5)) if rng.random() < 0.5 and not tripod else 0.0
+    shake = np.radians(rng.gamma(1.5, 1.5)) if rng.random() < 0.5 else 0.0
+    advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 else 0.0
+    if tripod:
+        speed = shake = advance = 0.0
     cameras = camera_path(rng, times - times[0], start, axis, speed, shake)
-    advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 and not tripod else 0.0
     towards = near_equator(rng, rng.uniform(-np.pi, np.pi, 1), np.radians(10))[0]
     stickers = [Sticker(rng, stills or scenes[:1]) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
     grade = Grade(rng)
@@ -138,14 +140,11 @@ def recorded(rng, frames):
     """Yields a list of frames, BGR uint8 of one even size, as a camera's file keeps them: with the sensor's noise,
     encoded with H.264 in some quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
     noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": str(quality), "preset": "veryfast", "threads": "1"}
-        stream.height, stream.width = frames[0].shape[:2]
+    with (av.open(file, "w", format="mp4") as container,
+          encoder(container, frames[0].shape[:2], SAMPLES_PER_SECOND, crf=str(quality), threads="1") as encode):
         for frame in frames:
-            noisy = np.clip(frame + noise * rng.standard_normal(frame.shape, np.float32) + 0.5, 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="bgr24")))
-        container.mux(stream.encode())
+            noisy = frame + noise * rng.standard_normal(frame.shape, np.float32)
+            encode(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
     file.seek(0)
     with av.open(file) as container:
         for frame in container.decode(video=0):

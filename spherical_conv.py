@@ -220,9 +220,7 @@ def convolve_backward(x, weight, key, dtype, gradient, first_channel):
             multiply(x[b, tile.first:tile.last].t(), grad, dtype, grad_kernels[b, n])
             return multiply(grad, kernel_x.t(), dtype)
         multiply((tile.matrix @ x[b]).view(len(grad), -1).t(), grad, dtype, grad_kernels[b, n])
-        if first_channel == C:
-            return x.new_empty(tile.last - tile.first, 0)
-        return tile.transposed @ multiply(grad, kernel_x.t(), dtype).view(-1, C - first_channel)
+        return tile.transposed @ multiply(grad, kernel_x.t(), dtype).view(9 * len(grad), C - first_channel)
 
     grad_x = sum_blocks(block_of, x[:, :, first_channel:], tiles, pieces)
     grad_kernel = x.new_empty(grad_kernels.shape[2:])

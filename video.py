@@ -119,18 +119,26 @@ def sampled(path):
 
 
 @contextmanager
-def video_writer(path, size, fps):
-    """Yields a function that takes the next frame (H, W, 3), BGR uint8, of that even size, and encodes it: H.264
-    yuv420p, in an mp4 that starts playing while it loads and plays in every browser. Atomic."""
+def encoder(container, size, fps, **options):
+    """Yields a function that takes the next frame (H, W, 3), BGR uint8, of that even size, and encodes it into an open
+    container: H.264 yuv420p, with these options of libx264."""
     height, width = size
     assert height % 2 == 0 and width % 2 == 0, f"yuv420p needs an even size, got {height} x {width}"
+    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.options = {"preset": "veryfast", **options}
+    yield lambda frame: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+    container.mux(stream.encode())
+
+
+@contextmanager
+def video_writer(path, size, fps):
+    """Yields the function of an `encoder` into an mp4 that starts playing while it loads and plays in every browser.
+    Atomic."""
     options = {"movflags": "faststart"}
-    with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "21", "preset": "veryfast"}
-        yield lambda frame: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
-        container.mux(stream.encode())
+    with (replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container,
+          encoder(container, size, fps, crf="21") as encode):
+        yield encode
 
 
 def write_video(path, frames, fps):
