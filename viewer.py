@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from files import replacing, resized, write_text
-from video import BRIGHTNESS, GLOW, OPACITY, overlay
+from video import BRIGHTNESS, GLOW, OPACITY, X264, overlay
 
 PAGES = Path(__file__).with_name("pages")
 FRAME_ROWS, FRAME_COLUMNS = 960, 1920   # of a frame in a page, at most
@@ -128,7 +128,7 @@ class PageWriter:
         self.stream.width, self.stream.height, self.stream.pix_fmt = self.layout.width, self.layout.height, "yuv420p"
         # A key frame every second and none that waits for a later one: the slider finds every frame quickly. The preset
         # takes two thirds of the time of "veryfast" and makes two thirds more bytes.
-        self.stream.options = {"crf": "23", "preset": "superfast", "g": str(max(1, round(self.fps))), "bf": "0"}
+        self.stream.options = {**X264, "crf": "23", "preset": "superfast", "g": str(max(1, round(self.fps))), "bf": "0"}
         context = self.stream.codec_context  # said, not left to be guessed by the size: BT.709, 16 to 235
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
 
