@@ -57,7 +57,7 @@ hidden_dim = 36                 # channels of the encoder's state
 latitude = True                 # the encoder also sees the latitude of every pixel
 init_from = ""                  # model whose weights a new run starts from, widened to hidden_dim; "" = random weights
 loss = "published"              # "published"; "proper", about 4000 times as large: use "adam"; "proper_cc", plus 1 - CC
-optimizer = "sgd"               # "sgd", "adam" or "adamw"
+optimizer = "sgd"               # "sgd", "adam", "adamw" or "muon", with lr as for "adam" and half of its steps or fewer
 lr = 0.8                        # learning rate; the gradient is of the sum over the batch's frames
 lr_schedule = "constant"        # "constant", or "cosine": half a wave from lr down to 0 over all epochs
 weight_decay = 0.0              # of the optimizer

@@ -32,10 +32,10 @@ from files import InputError, read_split
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model, save_state, widen
 from optical_flow import provide_flow
+from optimizer import OPTIMIZERS
 from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
 from utils import configure, run, settings
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 STATE = ("model", "optimizer", "progress", "history", "model_args", "config")  # what last.pt holds
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 

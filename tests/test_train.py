@@ -220,7 +220,7 @@ def test_training_learns(clips):
     assert losses[-1][0] < 0.3 * losses[0][0] and losses[-1][1] < 0.5 * losses[0][1]
 
 
-@pytest.mark.parametrize("optimizer, checks", [("sgd", 5), ("sgd", 10), ("adamw", 16)])
+@pytest.mark.parametrize("optimizer, checks", [("sgd", 5), ("sgd", 10), ("adamw", 16), ("muon", 7)])
 def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, optimizer):
     # an epoch looks at `stop` in each of 9 steps and 4 times in validation: stopped in steps of two epochs, and between
     more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True", "--lr_schedule=cosine")
