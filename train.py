@@ -134,7 +134,7 @@ def load_state(path):
         raise InputError(f"there is no checkpoint file {path}; a run's last.pt lies in its folder") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
         raise InputError(f"{path} is not a checkpoint, or was cut short") from None
-    if not isinstance(state, dict) or not state.keys() >= set(STATE):
+    if not isinstance(state, dict) or not state.keys() >= set(STATE) or not isinstance(state["config"], dict):
         raise InputError(f"{path} is not a checkpoint to resume from; give a run's last.pt (init_from starts a new run "
                          "from a model's weights)")
     return state
@@ -147,9 +147,11 @@ def settle_settings(argv):
     if not config.resume:
         return None
     state, path = load_state(config.resume), config.resume
-    for name, value in state["config"].items():
-        if hasattr(config, name):
-            setattr(config, name, value)
+    for name, value in settings(config).items():
+        saved = state["config"].get(name, value)
+        if type(saved) is not type(value) and {type(saved), type(value)} != {int, float}:
+            raise InputError(f"{path} was changed: its {name} should be {type(value).__name__}, and is {saved!r}")
+        setattr(config, name, saved)
     config.resume = path
     configure(config, argv)
     return state
