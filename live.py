@@ -31,7 +31,7 @@ from optical_flow import SMALLEST, flow_to_colour, limit_rows
 from stream import END, SteppedWindows, ahead, behind, delivered, join
 from threads import serial_opencv
 from utils import configure, run
-from video import SAMPLES_PER_SECOND, OverlayWriter, header, left_eye, open_video, probe
+from video import SAMPLES_PER_SECOND, OverlayWriter, header, left_eye, open_video, probe, warn_of_stereo
 
 PATIENCE = 10       # seconds to wait for a stream
 RATE_SPAN = 5       # seconds that the frames/s shown are an average of
@@ -96,6 +96,8 @@ class Source:
             decoded, frame = self.capture.retrieve()
             if not decoded:
                 break
+            if self.stereo_layout == "mono" and last < SAMPLES_PER_SECOND <= slot:  # a second in: no longer black
+                warn_of_stereo(self.name, frame)
             frame = limit_rows(left_eye(frame, self.stereo_layout), self.rows)
             if shape not in (None, frame.shape):
                 self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {frame.shape[:2]}"

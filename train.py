@@ -34,7 +34,7 @@ from model import SST_Sal, load_model, save_model, save_state, widen
 from optical_flow import provide_flow
 from optimizer import OPTIMIZERS
 from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
-from utils import configure, run, settings
+from utils import configure, run, settings, validate
 
 STATE = ("model", "optimizer", "progress", "history", "model_args", "config")  # what last.pt holds
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
@@ -148,10 +148,11 @@ def settle_settings(argv):
         return None
     state, path = load_state(config.resume), config.resume
     for name, value in settings(config).items():
-        saved = state["config"].get(name, value)
-        if type(saved) is not type(value) and {type(saved), type(value)} != {int, float}:
-            raise InputError(f"{path} was changed: its {name} should be {type(value).__name__}, and is {saved!r}")
-        setattr(config, name, saved)
+        setattr(config, name, state["config"].get(name, value))
+    try:
+        validate(config)
+    except InputError as problem:
+        raise InputError(f"{path} was changed: {problem}") from None
     config.resume = path
     configure(config, argv)
     return state

@@ -6,6 +6,7 @@ From a shell: python utils.py frames_extraction VIDEOS_FOLDER
 import ast
 import difflib
 import errno
+import math
 import os
 import sys
 from collections import deque
@@ -62,55 +63,87 @@ def override(config, argv):
         raise InputError("\n".join(problems))
 
 
+def one_of(*choices):
+    """A rule: the value is one of these texts."""
+    *first, last = (f'"{choice}"' for choice in choices)
+    return (lambda value: value in choices), f"{', '.join(first)} or {last}"
+
+
+def whole(least, most=math.inf):
+    """A rule: a whole number in [least, most]."""
+    return ((lambda value: type(value) is int and least <= value <= most),
+            f"{f'at least {least}' if most == math.inf else f'in [{least}, {most}]'}, a whole number")
+
+
+def real(holds, requirement):
+    """A rule: a number for which `holds(number)`."""
+    return (lambda value: type(value) in (int, float) and holds(value)), requirement
+
+
+def is_resolution(value):
+    """Whether it is (height, width), as the model needs them."""
+    return (type(value) is tuple and len(value) == 2 and all(type(side) is int for side in value)
+            and value[0] >= 2 and value[1] >= 8 and value[1] % 4 == 0)
+
+
+LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # what a user may write into config.py
+
+FLAG = (lambda value: type(value) is bool), "True or False"
+TEXT = (lambda value: type(value) is str), 'text, "..."'
+
+RULES = {  # (test of the value by itself, what it must be); what is not listed is text
+    **dict.fromkeys(("of_available", "overlay", "viewer", "overwrite", "save_frames", "compute_flow", "flow_save_raw",
+                     "random_yaw", "random_mirror", "latitude"), FLAG),
+    "stereo_layout": one_of("mono", "top_bottom", "left_right"),
+    "resolution": (is_resolution, "(height, width), the width a multiple of 4 and at least 8"),
+    "geometry": one_of("exact", "released", "released_wrap", ""),
+    "sequence_length": whole(1),
+    "overlap": whole(0),
+    "overlay_height": whole(2),
+    "live_flow_resolution": whole(16),
+    "live_port": whole(0, 65535),
+    "flow_method": one_of("dis", "raft_large", "raft_small", ""),
+    "flow_resolution": whole(16),
+    "num_workers": whole(0),
+    "validation_split": real(lambda share: 0 <= share < 1, "in [0, 1)"),
+    "skip_frames": whole(0),
+    "hidden_dim": whole(1),
+    "loss": one_of("published", "proper", "proper_cc"),
+    "optimizer": one_of("sgd", "adam", "adamw", "muon"),
+    "lr": real(lambda rate: rate > 0, "above 0"),
+    "lr_schedule": one_of("constant", "cosine"),
+    "weight_decay": real(lambda decay: decay >= 0, "at least 0"),
+    "clip_grad": real(lambda length: length >= 0, "at least 0"),
+    "precision": one_of("float32", "tf32", "bf16"),
+    "batch_size": whole(1),
+    "epochs": whole(1),
+    "seed": whole(0),
+    "picture_interval": whole(0),
+    "gaze_sigma": real(lambda degrees: 0 < degrees <= 90, "in (0, 90], degrees"),
+    "equator_sigma": real(lambda degrees: degrees > 0, "above 0, degrees"),
+}
+
+
 def validate(config):
     """Checks every setting by itself and against the others, before any file is opened. Raises InputError with all
     that is wrong, one line each."""
-    cfg = config
-    rules = [
-        (cfg.stereo_layout in ("mono", "top_bottom", "left_right"),
-         f'stereo_layout must be "mono", "top_bottom" or "left_right", got {cfg.stereo_layout!r}'),
-        (cfg.resolution[0] >= 2 and cfg.resolution[1] >= 8 and cfg.resolution[1] % 4 == 0,
-         f"resolution must be (height, width), the width a multiple of 4 and at least 8, got {cfg.resolution}"),
-        (cfg.geometry in ("", "exact", "released", "released_wrap"),
-         f'geometry must be "exact", "released", "released_wrap" or "" (the model\'s own), got {cfg.geometry!r}'),
-        (cfg.sequence_length >= 1, f"sequence_length must be at least 1, got {cfg.sequence_length}"),
-        (0 <= cfg.overlap < max(1, cfg.sequence_length),
-         f"overlap must be at least 0 and less than sequence_length ({cfg.sequence_length}), got {cfg.overlap}"),
-        (cfg.overlay_height >= 2, f"overlay_height must be at least 2, got {cfg.overlay_height}"),
-        (cfg.live_flow_resolution >= 16,
-         f"live_flow_resolution must be at least 16, got {cfg.live_flow_resolution}"),
-        (0 <= cfg.live_port <= 65535, f"live_port must lie in [0, 65535], got {cfg.live_port}"),
-        (not cfg.live_file or cfg.live_file.endswith(".mp4"), f"live_file must end in .mp4, got {cfg.live_file!r}"),
-        (cfg.flow_method in ("", "dis", "raft_large", "raft_small"),
-         f'flow_method must be "dis", "raft_large", "raft_small" or "" (automatic), got {cfg.flow_method!r}'),
-        (not cfg.flow_weights or cfg.flow_method in ("raft_large", "raft_small"),
-         'flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the network that they belong to'),
-        (cfg.flow_resolution >= 16, f"flow_resolution must be at least 16, got {cfg.flow_resolution}"),
-        (cfg.num_workers >= 0, f"num_workers must be at least 0, got {cfg.num_workers}"),
-        (0 <= cfg.validation_split < 1, f"validation_split must lie in [0, 1), got {cfg.validation_split}"),
-        (cfg.skip_frames >= 0, f"skip_frames must be at least 0, got {cfg.skip_frames}"),
-        (cfg.hidden_dim >= 1, f"hidden_dim must be at least 1, got {cfg.hidden_dim}"),
-        (cfg.loss in ("published", "proper", "proper_cc"),
-         f'loss must be "published", "proper" or "proper_cc", got {cfg.loss!r}'),
-        (cfg.optimizer in ("sgd", "adam", "adamw", "muon"),
-         f'optimizer must be "sgd", "adam", "adamw" or "muon", got {cfg.optimizer!r}'),
-        (cfg.lr > 0, f"lr must be above 0, got {cfg.lr}"),
-        (cfg.lr_schedule in ("constant", "cosine"),
-         f'lr_schedule must be "constant" or "cosine", got {cfg.lr_schedule!r}'),
-        (cfg.weight_decay >= 0, f"weight_decay must be at least 0, got {cfg.weight_decay}"),
-        (cfg.clip_grad >= 0, f"clip_grad must be at least 0, got {cfg.clip_grad}"),
-        (cfg.precision in ("float32", "tf32", "bf16"),
-         f'precision must be "float32", "tf32" or "bf16", got {cfg.precision!r}'),
-        (cfg.batch_size >= 1, f"batch_size must be at least 1, got {cfg.batch_size}"),
-        (cfg.epochs >= 1, f"epochs must be at least 1, got {cfg.epochs}"),
-        (cfg.seed >= 0, f"seed must be at least 0, got {cfg.seed}"),
-        (cfg.picture_interval >= 0, f"picture_interval must be at least 0, got {cfg.picture_interval}"),
-        (0 < cfg.gaze_sigma <= 90, f"gaze_sigma must lie in (0, 90], degrees, got {cfg.gaze_sigma}"),
-        (cfg.equator_sigma > 0, f"equator_sigma must be above 0, degrees, got {cfg.equator_sigma}"),
-    ]
-    wrong = [message for holds, message in rules if not holds]
-    if wrong:
-        raise InputError("\n".join(wrong))
+    problems = {}
+    for name, value in vars(config).items():
+        holds, requirement = RULES.get(name, TEXT)
+        is_setting = name in RULES or (not name.startswith("_") and isinstance(value, LITERALS))
+        if is_setting and not holds(value):
+            problems[name] = f"{name} must be {requirement}, got {value!r}"
+    sound = problems.keys().isdisjoint
+    if sound(("overlap", "sequence_length")) and config.overlap >= config.sequence_length:
+        problems["overlap"] = (f"overlap must be less than sequence_length ({config.sequence_length}), got "
+                               f"{config.overlap}")
+    if sound(("live_file",)) and config.live_file and not config.live_file.endswith(".mp4"):
+        problems["live_file"] = f"live_file must end in .mp4, got {config.live_file!r}"
+    if sound(("flow_weights", "flow_method")) and config.flow_weights and not config.flow_method.startswith("raft"):
+        problems["flow_weights"] = ('flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the '
+                                    "network that they belong to")
+    if problems:
+        raise InputError("\n".join(problems.values()))
 
 
 def help_text(config, script):

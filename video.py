@@ -3,6 +3,7 @@ wheels carry an H.264 encoder (OpenCV's do not); and the overlay of a saliency m
 
 import math
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -14,11 +15,13 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what FFmpeg comp
 import av
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from files import InputError, replacing
 
 SAMPLES_PER_SECOND = 8  # as published
 STEREO_LAYOUTS = ("mono", "top_bottom", "left_right")
+ALIKE = 0.93     # likeness of the halves of a stereo frame; measured: 0.97 and 0.98, and below 0.88 in mono ones
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv",
                   ".flv", ".ogv", ".3gp")
 
@@ -96,9 +99,33 @@ def left_eye(frame, stereo_layout):
     return frame
 
 
+def likeness(first, second):
+    """Correlation of two grey views (H, W), the mean of each row taken out, as sky above ground looks alike anywhere;
+    the best of three shifts by a column, for the parallax between two eyes."""
+    first, second = (view - view.mean(axis=1, keepdims=True) for view in (first, second))
+    length = max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-6)
+    return max(float((first * np.roll(second, shift, axis=1)).sum()) for shift in (-1, 0, 1)) / length
+
+
+def apparent_layout(frame):
+    """The stereo layout (see STEREO_LAYOUTS) that a frame (H, W, 3) uint8 seems to have: its halves are alike."""
+    grey = np.float32(cv2.cvtColor(cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY))
+    likenesses = {"top_bottom": likeness(grey[:32], grey[32:]), "left_right": likeness(grey[:, :32], grey[:, 32:])}
+    layout = max(likenesses, key=likenesses.get)
+    return layout if likenesses[layout] > ALIKE else "mono"
+
+
+def warn_of_stereo(name, frame):
+    """Says so on stderr if a frame that is taken for mono seems to hold two views."""
+    layout = apparent_layout(frame)
+    if layout != "mono":
+        tqdm.write(f"warning: {name} looks like stereo; if it is, use --stereo_layout={layout}", file=sys.stderr)
+
+
 def sample_frames(path, step, stereo_layout):
     """Yields (index, frame) for every frame of a video: the left eye's view, BGR uint8, of every step-th one, None for
-    those between, which are decoded but not converted. Raises InputError where there is no frame at all."""
+    those between, which are decoded but not converted. Warns of a stereo video that is taken for mono. Raises
+    InputError where there is no frame at all."""
     capture = open_video(path)
     index = 0
     try:
@@ -108,6 +135,8 @@ def sample_frames(path, step, stereo_layout):
                 decoded, frame = capture.retrieve()
                 if not decoded:
                     break
+                if stereo_layout == "mono" and index == SAMPLES_PER_SECOND * step:  # a second in: no longer black
+                    warn_of_stereo(path, frame)
                 frame = left_eye(frame, stereo_layout)
             yield index, frame
             index += 1

@@ -5,11 +5,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import noise_frames
+from conftest import ROOT, noise_frames
 
 from extraction import extract_frames
 from files import InputError, list_images, read_image
-from video import even_size, overlay, probe, write_video
+from video import apparent_layout, even_size, list_videos, overlay, probe, sampled, write_video
 
 
 def names(folder):
@@ -103,6 +103,30 @@ def test_stereo_takes_the_left_eye(videos, layout, half):
     assert extract_frames(videos, layout) == []  # another layout: extracted again
     assert np.array_equal(read_image(videos / "frames" / "000" / "000_0003.png"), whole[half])
     assert catalogue(videos)["000"]["stereo_layout"] == layout
+
+
+def stereo_frames(layout, count=10):
+    """Two eyes' views of the sample's meadow, the right eye's turned by 3 degrees."""
+    still = cv2.resize(next(iter(sampled(ROOT / "data" / "videos" / "sample.mp4"))), (360, 180))
+    return [np.concatenate([still, np.roll(still, 3, axis=1)], axis=0 if layout == "top_bottom" else 1)] * count
+
+
+@pytest.mark.parametrize("layout", ["top_bottom", "left_right"])
+def test_stereo_taken_for_mono_is_warned_of(script, tmp_path, layout):
+    write_video(tmp_path / "a.mp4", stereo_frames(layout), 8)
+    result = script("utils.py", "frames_extraction", ".")
+    assert result.returncode == 0
+    assert f"warning: a.mp4 looks like stereo; if it is, use --stereo_layout={layout}\n" in result.stderr
+    result = script("utils.py", "frames_extraction", ".", f"--stereo_layout={layout}")
+    assert result.returncode == 0 and "warning" not in result.stderr
+
+
+def test_mono_is_not_taken_for_stereo(shared):
+    frames = [read_image(path) for path in list_images(shared / "panoramas")]
+    frames += [next(iter(sampled(path))) for path in [*list_videos(shared / "clips"),
+                                                       ROOT / "data" / "videos" / "sample.mp4"]]
+    frames += [np.zeros((64, 128, 3), np.uint8)]
+    assert len(frames) > 20 and {apparent_layout(frame) for frame in frames} == {"mono"}
 
 
 def test_an_odd_sized_video(tmp_path):

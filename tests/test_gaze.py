@@ -239,7 +239,7 @@ def test_whole_run(data):
     (("--gaze_dir=nowhere",), "error: gaze_dir nowhere is not a folder"),
     (("--frames_dir=nowhere",), "error: frames_dir nowhere is not a folder"),
     (("--frames_dir=data",), "error: no video has both gaze in data/gaze (such as 012) and frames in data"),
-    (("--gaze_sigma=0",), "error: gaze_sigma must lie in (0, 90]")])
+    (("--gaze_sigma=0",), "error: gaze_sigma must be in (0, 90]")])
 def test_wrong_settings_are_one_line(data, arguments, message):
     result = run(data, *arguments)
     assert result.returncode == 1

@@ -301,7 +301,7 @@ def test_a_stream_that_vanishes_ends_with_a_clear_line_and_a_playable_file(model
     (("--source=nothing.mp4",), "error: nothing.mp4 does not exist"),
     (("--source=97",), "error: camera 97 cannot be opened"),
     (("--source=http://127.0.0.1:9/x",), "error: http://127.0.0.1:9/x cannot be opened"),
-    (("--live_port=70000", "--live_file=x.avi"), "error: live_port must lie in"),
+    (("--live_port=70000", "--live_file=x.avi"), "error: live_port must be in"),
 ])
 def test_wrong_sources_are_one_line(model_file, arguments, message):
     process = start(model_file, *arguments)

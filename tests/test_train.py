@@ -370,7 +370,7 @@ def test_another_shape_or_optimizer_on_resume(clips):
 @pytest.mark.parametrize("part, spoil, text", [
     ("model", lambda weights: {**weights, "encoder.lstm.conv.bias": torch.zeros(4)}, "does not fit the model: .*bias"),
     ("optimizer", lambda state: {**state, "param_groups": []}, "does not fit the model"),
-    ("config", lambda saved: {**saved, "lr": "fast"}, "was changed: its lr should be float, and is 'fast'"),
+    ("config", lambda saved: {**saved, "lr": "fast"}, "was changed: lr must be above 0, got 'fast'"),
     ("config", lambda saved: list(saved), "not a checkpoint to resume from"),
     ("history", None, "not a checkpoint to resume from")])
 def test_checkpoint_that_was_changed(clips, part, spoil, text):

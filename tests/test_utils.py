@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import config
 from files import InputError
-from utils import configure, exit_code, help_text, in_order, override, settings, validate
+from utils import RULES, configure, exit_code, help_text, in_order, override, settings, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"epochs": 240, "lr": 0.8, "resolution": (240, 320), "overlay": True, "frames_dir": "frames"}
@@ -73,9 +73,29 @@ def test_the_defaults_are_valid():
     validate(SimpleNamespace(**settings(config)))
 
 
+def test_every_setting_that_is_not_text_has_a_rule():
+    assert {name for name, value in settings(config).items() if not isinstance(value, str)} <= RULES.keys()
+    assert RULES.keys() <= settings(config).keys()
+
+
+def test_a_wrong_edit_of_config_is_one_line(script, tmp_path):
+    """A copy of the script beside a config.py in which someone wrote a list and a text for a number."""
+    for path in ROOT.glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text())
+    source = (tmp_path / "config.py").read_text().replace("resolution = (240, 320)", "resolution = [240, 320]", 1)
+    (tmp_path / "config.py").write_text(source.replace("overlap = 4", 'overlap = "4"', 1))
+    result = script(tmp_path / "inference.py")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 2
+    assert "error: resolution must be (height, width), the width a multiple of 4" in result.stderr
+    assert "error: overlap must be at least 0, a whole number, got '4'" in result.stderr
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("resolution", (240, 322)), ("resolution", (1, 8)), ("resolution", (8, 4)), ("overlap", -1), ("overlap", 20),
-    ("sequence_length", 0), ("stereo_layout", "3d"), ("geometry", "flat"), ("num_workers", -1), ("overlay_height", 1)])
+    ("sequence_length", 0), ("stereo_layout", "3d"), ("geometry", "flat"), ("num_workers", -1), ("overlay_height", 1),
+    ("resolution", [240, 320]), ("resolution", 240), ("resolution", (240.0, 320)), ("epochs", 1.5), ("lr", "0.1"),
+    ("lr", float("nan")), ("of_available", "False"), ("videos_folder", Path("clips")), ("device", None), ("seed", True),
+    ("loss", ["proper"]), ("results_dir", 3)])
 def test_validate_refuses(name, value):
     with pytest.raises(InputError, match=name):
         validate(SimpleNamespace(**{**settings(config), name: value}))
