@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 
 from model import SST_Sal, save_model  # noqa: E402
-from video import write_video  # noqa: E402
+from video import sampled, write_video  # noqa: E402
 
 
 @pytest.fixture
@@ -44,6 +44,12 @@ def noise_frames(count, height, width, seed):
     rng = np.random.default_rng(seed)
     scene = cv2.resize(rng.integers(0, 256, (height // 4, width // 4, 3), np.uint8), (width, height))
     return [np.roll(scene, 2 * k, axis=1) for k in range(count)]
+
+
+def stereo_frames(layout, count=10):
+    """Two eyes' views of the sample's meadow, the right eye's turned by 3 degrees: a list of BGR uint8 frames."""
+    still = cv2.resize(next(iter(sampled(ROOT / "data" / "videos" / "sample.mp4"))), (360, 180))
+    return [np.concatenate([still, np.roll(still, 3, axis=1)], axis=0 if layout == "top_bottom" else 1)] * count
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, noise_frames
+from conftest import ROOT, noise_frames, stereo_frames
 
 from extraction import extract_frames
 from files import InputError, list_images, read_image
@@ -103,12 +103,6 @@ def test_stereo_takes_the_left_eye(videos, layout, half):
     assert extract_frames(videos, layout) == []  # another layout: extracted again
     assert np.array_equal(read_image(videos / "frames" / "000" / "000_0003.png"), whole[half])
     assert catalogue(videos)["000"]["stereo_layout"] == layout
-
-
-def stereo_frames(layout, count=10):
-    """Two eyes' views of the sample's meadow, the right eye's turned by 3 degrees."""
-    still = cv2.resize(next(iter(sampled(ROOT / "data" / "videos" / "sample.mp4"))), (360, 180))
-    return [np.concatenate([still, np.roll(still, 3, axis=1)], axis=0 if layout == "top_bottom" else 1)] * count
 
 
 @pytest.mark.parametrize("layout", ["top_bottom", "left_right"])

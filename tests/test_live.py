@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, browser_page
-from conftest import ROOT
+from conftest import ROOT, stereo_frames
 
 import config
 from flow_methods import dis_flows
@@ -132,6 +132,15 @@ def test_a_file_plays_at_its_pace_and_its_last_frame_is_not_lost(video):
         slots = [sample.slot for sample in samples]
     assert time.monotonic() - began >= 11 / 8 and slots[-1] == 11
     assert "ended after 1 s" in source.ended and not source.vanished
+
+
+def test_stereo_taken_for_mono_is_warned_of(tmp_path, capsys):
+    write_video(tmp_path / "stereo.mp4", stereo_frames("top_bottom"), 8)
+    for layout in ("top_bottom", "mono"):
+        with newest(Source(str(tmp_path / "stereo.mp4"), layout, 720)) as samples:
+            list(samples)
+        warned = "stereo.mp4 looks like stereo; if it is, use --stereo_layout=top_bottom" in capsys.readouterr().err
+        assert warned == (layout == "mono")
 
 
 def test_errors_of_the_source_are_raised():
