@@ -20,7 +20,6 @@ from tqdm import tqdm
 from files import InputError, replacing
 
 SAMPLES_PER_SECOND = 8  # as published
-STEREO_LAYOUTS = ("mono", "top_bottom", "left_right")
 ALIKE = 0.93     # likeness of the halves of a stereo frame; measured: 0.97 in one, at most 0.89 in 400 mono ones
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv",
                   ".flv", ".ogv", ".3gp")
@@ -108,7 +107,7 @@ def likeness(first, second):
 
 
 def apparent_layout(frame):
-    """The stereo layout (see STEREO_LAYOUTS) that a frame (H, W, 3) uint8 seems to have: its halves are alike."""
+    """The stereo_layout (see config.py) that a frame (H, W, 3) uint8 seems to have: its halves are alike."""
     grey = np.float32(cv2.cvtColor(cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY))
     likenesses = {"top_bottom": likeness(grey[:32], grey[32:]), "left_right": likeness(grey[:, :32], grey[:, 32:])}
     layout = max(likenesses, key=likenesses.get)
