@@ -1,8 +1,8 @@
 """What a step of the network costs on a CPU besides its matrix products, compiled by numba: sampling, pooling, gates.
 
 A whole row of the output shares its taps: each is two source rows, read from some column on around the image
-(`geometry.RowTaps`). So a tap of a row is a weighted sum of four shifted rows, contiguous in memory, which compiles to
-vector instructions. Source rows are first laid out with what they need from the other side of the image at both ends.
+(`geometry.RowTaps`). So a tap of a row is the weighted sum of two rows, and of that row with itself a column further,
+all contiguous in memory: vector instructions. The western and the eastern tap of a kernel's row share the first sum.
 
 Images are float32, row by row: (H, C, W), so that what a few rows need lies together in memory. The functions hold no
 lock of Python's and start no threads.
@@ -10,6 +10,8 @@ lock of Python's and start no threads.
 
 import numpy as np
 from numba import njit
+
+from vectors import LENGTH, evens, fill, first_pairs, get, get_one, last_pairs, odds, put, put_one
 
 # `contract` allows fused multiply-add. Nothing here may assume that numbers are finite: what is not has to be noticed.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -49,91 +51,160 @@ def sigmoid(x):
 
 
 # ------------------------------------------------------------------------------------------------------------ sampling
-# What the inner loops look like decides whether they become vector instructions: they end at an argument, not at an
-# array's length; their stride is known to the compiler; and the exceptions at the seam have functions of their own.
-# Each of these doubles the speed.
+# Rows are addresses, in bytes, of float32: making a NumPy view of a row costs as much as the work on it. The array that
+# they lie in has to be named where they are used, or numba frees it before.
 
 
 @inlined
-def reach(span, top, bottom, stride):
-    """What output rows top to bottom - 1 read: the first row, the last + 1, and columns beyond either edge."""
-    return span[top:bottom, 0].min(), span[top:bottom, 1].max(), span[top:bottom, 2].max() + stride - 1
+def weigh(a, by_a, b, by_b, out, n):
+    """out = by_a * a + by_b * b, of n numbers."""
+    many_a, many_b, whole = fill(by_a), fill(by_b), n - n % LENGTH
+    for j in range(0, 4 * whole, 4 * LENGTH):
+        put(out + j, many_a * get(a + j) + many_b * get(b + j))
+    for j in range(4 * whole, 4 * n, 4):
+        put_one(out + j, by_a * get_one(a + j) + by_b * get_one(b + j))
 
 
 @inlined
-def lay_out(image, channel, first, stop, margin, rows, W):
-    """Fills rows (stop - first, W + 2 margin) with a channel's rows first to stop - 1, from column -margin on."""
-    for r in range(first, stop):
-        here, there = image[r, channel], rows[r - first]
-        for j in range(W):
-            there[j + margin] = here[j]
-        for j in range(margin):
-            there[j], there[j + margin + W] = here[W - margin + j], here[j]
+def increase(total, a, by_a, b, by_b, n):
+    """total += by_a * a + by_b * b, of n numbers."""
+    many_a, many_b, whole = fill(by_a), fill(by_b), n - n % LENGTH
+    for j in range(0, 4 * whole, 4 * LENGTH):
+        put(total + j, get(total + j) + many_a * get(a + j) + many_b * get(b + j))
+    for j in range(4 * whole, 4 * n, 4):
+        put_one(total + j, get_one(total + j) + by_a * get_one(a + j) + by_b * get_one(b + j))
 
 
 @inlined
-def fold(rows, first, stop, margin, image, channel, W):
-    """The transpose of `lay_out`: adds what stands in the rows to the channel."""
-    for r in range(first, stop):
-        here, there = image[r, channel], rows[r - first]
-        for j in range(W):
-            here[j] += there[j + margin]
-        for j in range(margin):
-            here[W - margin + j] += there[j]
-            here[j] += there[j + margin + W]
+def widest(span, top, bottom, stride):
+    """How many columns beyond either edge output rows top to bottom - 1 read, or more: whole vectors."""
+    return (span[top:bottom, 2].max() + stride + LENGTH - 2) // LENGTH * LENGTH
 
 
 @inlined
-def read_by(rows, first, margin, source, W):
-    """The northern and the southern row (W + 1,) that a tap reads, of rows laid out from `first` and -margin on."""
-    col, other = source[2] + margin, source[3] + margin
-    return rows[source[0] - first, col:col + W + 1], rows[source[1] - first, other:other + W + 1]
+def wrap(row, margin, W):
+    """Fills the margins of a row (W + 2 margin) with what is at its other end, as far as there are columns."""
+    for j in range(0, 4 * margin, 4 * LENGTH):
+        put(row + 4 * (margin + W) + j, get(row + 4 * margin + j))
+    for j in range(0, 4 * margin, 4 * LENGTH):
+        put(row + j, get(row + 4 * W + j))
+
+
+@inlined
+def blend(north, south, turn, by_north, by_south, margin, row, W):
+    """Fills a row (W + 2 margin), from column -margin on, with the weighted sum of a tap's two source rows. turn: how
+    much further east the southern is read."""
+    here = row + 4 * margin
+    weigh(north, by_north, south + 4 * turn, by_south, here, W - turn)
+    if turn:
+        weigh(north + 4 * (W - turn), by_north, south, by_south, here + 4 * (W - turn), turn)
+    wrap(row, margin, W)
+
+
+@inlined
+def pass_on(a, b, weight_a, weight_b, north, south, turn, W):
+    """The transpose of `blend`, of two taps that read the same rows: adds rows a and b to these. weight_a, weight_b:
+    (northern, southern)."""
+    increase(north, a, weight_a[0], b, weight_b[0], W)
+    increase(south + 4 * turn, a, weight_a[1], b, weight_b[1], W - turn)
+    if turn:
+        increase(south, a + 4 * (W - turn), weight_a[1], b + 4 * (W - turn), weight_b[1], turn)
+
+
+SUMS = 0, 1, 3, 4, 6, 7  # the taps whose source rows have to be summed up; 2, 5 and 8 read the same sums as 0, 3 and 6
 
 
 def sampler(stride):
     """The two functions that sample at a stride, and the other way; each compiled for that stride alone."""
 
+    @inlined
+    def read(row, by_west, by_east, out, n):
+        """A tap of n output pixels, of the sum of its source rows."""
+        if stride == 1:
+            weigh(row, by_west, row + 4, by_east, out, n)
+            return
+        many_west, many_east, whole = fill(by_west), fill(by_east), n - n % LENGTH if stride == 2 else 0
+        for j in range(0, 4 * whole, 4 * LENGTH):
+            a, b = get(row + 2 * j), get(row + 2 * j + 4 * LENGTH)
+            put(out + j, many_west * evens(a, b) + many_east * odds(a, b))
+        for j in range(4 * whole, 4 * n, 4):
+            put_one(out + j, by_west * get_one(row + stride * j) + by_east * get_one(row + stride * j + 4))
+
+    @inlined
+    def lay_out(grad, margin, row, W, n):
+        """Fills a row (W + 2 margin) with the gradient of n output pixels, at the columns that they stand for. Between
+        these it is zero."""
+        here, zero = row + 4 * margin, fill(np.float32(0))
+        whole = n - n % LENGTH if stride <= 2 else 0
+        for j in range(0, 4 * whole, 4 * LENGTH):
+            numbers = get(grad + j)
+            if stride == 1:
+                put(here + j, numbers)
+            else:
+                put(here + 2 * j, first_pairs(numbers, zero))
+                put(here + 2 * j + 4 * LENGTH, last_pairs(numbers, zero))
+        for j in range(4 * whole, 4 * n, 4):
+            put_one(here + stride * j, get_one(grad + j))
+        wrap(row, margin, W)
+
     @compiled
     def sample(images, source, weight, span, top, bottom, out, W):
         """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span: of
         `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
-        first, stop, margin = reach(span, top, bottom, stride)
-        rows, n, line = np.empty((stop - first, W + 2 * margin), out.dtype), W // stride, 0
-        for image in images:
-            for channel in range(image.shape[1]):
-                lay_out(image, channel, first, stop, margin, rows, W)
-                for i in range(top, bottom):
+        margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, out.strides[0]
+        memory, row_bytes = np.empty((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
+        for i in range(top, bottom):
+            line = out.ctypes.data + 4 * (i - top) * n
+            for image in images:
+                for channel in range(image.shape[1]):
+                    first, rows = image.ctypes.data + channel * image.strides[1], memory.ctypes.data
+                    for tap in SUMS:
+                        north, south = (first + source[i, tap, 0] * image.strides[0],
+                                        first + source[i, tap, 1] * image.strides[0])
+                        blend(north, south, source[i, tap, 3], weight[i, tap, 0], weight[i, tap, 1], margin,
+                              rows + tap * row_bytes, W)
                     for tap in range(9):
-                        north, south = read_by(rows, first, margin, source[i, tap], W)
-                        nw, ne, sw, se = weight[i, tap, 0], weight[i, tap, 1], weight[i, tap, 2], weight[i, tap, 3]
-                        here = out[line + tap, (i - top) * n:(i - top + 1) * n]
-                        for j in range(n):
-                            k = stride * j
-                            here[j] = nw * north[k] + ne * north[k + 1] + sw * south[k] + se * south[k + 1]
-                line += 9
+                        row = rows + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
+                        read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
+                             line + tap * line_bytes, n)
+                    line += 9 * line_bytes
 
     @compiled
     def spread(grad, source, weight, span, top, bottom, images, W):
         """The transpose of `sample`: adds to the images what grad (9 for each channel, pixels) passes on."""
-        first, stop, margin = reach(span, top, bottom, stride)
-        rows, n, line = np.empty((stop - first, W + 2 * margin), grad.dtype), W // stride, 0
-        padded = np.zeros(W + 2, grad.dtype)
-        for image in images:
-            for channel in range(image.shape[1]):
-                rows[:] = 0
-                for i in range(top, bottom):
+        margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, grad.strides[0]
+        memory, row_bytes = np.zeros((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
+        sums, nothing = np.empty((9, W), np.float32), (np.float32(0), np.float32(0))
+        for i in range(top, bottom):
+            line = grad.ctypes.data + 4 * (i - top) * n
+            for image in images:
+                for channel in range(image.shape[1]):
+                    first, rows = image.ctypes.data + channel * image.strides[1], memory.ctypes.data
                     for tap in range(9):
-                        north, south = read_by(rows, first, margin, source[i, tap], W)
-                        nw, ne, sw, se = weight[i, tap, 0], weight[i, tap, 1], weight[i, tap, 2], weight[i, tap, 3]
-                        here = grad[line + tap, (i - top) * n:(i - top + 1) * n]
-                        for j in range(n):
-                            padded[stride * j + 1] = here[j]
-                        for j in range(W + 1):  # both columns in one pass: a second would wait for what the first wrote
-                            north[j] += nw * padded[j + 1] + ne * padded[j]
-                        for j in range(W + 1):
-                            south[j] += sw * padded[j + 1] + se * padded[j]
-                fold(rows, first, stop, margin, image, channel, W)
-                line += 9
+                        row = rows + tap * row_bytes
+                        lay_out(line + tap * line_bytes, margin, row, W, n)
+                        row += 4 * (margin - source[i, tap, 2] - 1)
+                        total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
+                        if tap % 3 == 2:
+                            increase(total, row + 4, weight[i, tap, 2], row, weight[i, tap, 3], W)
+                        else:
+                            weigh(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
+                    for tap in (0, 3, 6):
+                        sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
+                        of_sides = weight[i, tap, 0], weight[i, tap, 1]
+                        of_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
+                        north, south, turn = source[i, tap, 0], source[i, tap, 1], source[i, tap, 3]
+                        other_north, other_south, other_turn = (source[i, tap + 1, 0], source[i, tap + 1, 1],
+                                                                source[i, tap + 1, 3])
+                        if north == other_north and south == other_south and turn == other_turn:
+                            pass_on(sides, middle, of_sides, of_middle, first + north * image.strides[0],
+                                    first + south * image.strides[0], turn, W)
+                        else:
+                            pass_on(sides, sides, of_sides, nothing, first + north * image.strides[0],
+                                    first + south * image.strides[0], turn, W)
+                            pass_on(middle, middle, of_middle, nothing, first + other_north * image.strides[0],
+                                    first + other_south * image.strides[0], other_turn, W)
+                    line += 9 * line_bytes
 
     return sample, spread
 
@@ -149,9 +220,9 @@ def mend_sample(images, source, weight, edge, top, bottom, out, W, stride):
                     j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
                     if j >= 0:
                         north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        out[line + tap, (i - top) * n + j] = (
-                            weight[i, tap, inside] * north[(source[i, tap, 2] + stride * j + inside) % W]
-                            + weight[i, tap, 2 + inside] * south[(source[i, tap, 3] + stride * j + inside) % W])
+                        col = (source[i, tap, 2] + stride * j + inside) % W
+                        both = weight[i, tap, 0] * north[col] + weight[i, tap, 1] * south[col]
+                        out[line + tap, (i - top) * n + j] = weight[i, tap, 2 + inside] * both
             line += 9
 
 
@@ -166,9 +237,10 @@ def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
                     j, outside = edge[i, tap, 0], edge[i, tap, 1]
                     if j >= 0:
                         north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        passed_on = grad[line + tap, (i - top) * n + j]
-                        north[(source[i, tap, 2] + stride * j + outside) % W] -= weight[i, tap, outside] * passed_on
-                        south[(source[i, tap, 3] + stride * j + outside) % W] -= weight[i, tap, 2 + outside] * passed_on
+                        col = (source[i, tap, 2] + stride * j + outside) % W
+                        passed_on = weight[i, tap, 2 + outside] * grad[line + tap, (i - top) * n + j]
+                        north[col] -= weight[i, tap, 0] * passed_on
+                        south[col] -= weight[i, tap, 1] * passed_on
             line += 9
 
 
@@ -223,11 +295,11 @@ def share_out(samples, grad, n):
 
 
 @compiled
-def advance(gates, bias, cell, next_hidden, next_cell, top, bottom, W):
+def advance(gates, cell, next_hidden, next_cell, top, bottom, W):
     """A step of the LSTM for rows top to bottom - 1 of cell, next_hidden and next_cell, (H, hidden, W).
 
-    gates: (4 * hidden, pixels of the rows): input, forget, output and candidate before activation and without bias;
-    they are activated in place.
+    gates: (4 * hidden, pixels of the rows): input, forget, output and candidate before activation; they are activated
+    in place.
     """
     hidden = cell.shape[1]
     for row in range(top, bottom):
@@ -235,13 +307,12 @@ def advance(gates, bias, cell, next_hidden, next_cell, top, bottom, W):
         for k in range(hidden):
             i, f = gates[k, start:stop], gates[hidden + k, start:stop]
             o, g = gates[2 * hidden + k, start:stop], gates[3 * hidden + k, start:stop]
-            bias_i, bias_f, bias_o, bias_g = bias[k], bias[hidden + k], bias[2 * hidden + k], bias[3 * hidden + k]
             before, after, shown = cell[row, k], next_cell[row, k], next_hidden[row, k]
             for j in range(W):
-                i[j] = sigmoid(i[j] + bias_i)
-                f[j] = sigmoid(f[j] + bias_f)
-                o[j] = sigmoid(o[j] + bias_o)
-                g[j] = tanh(g[j] + bias_g)
+                i[j] = sigmoid(i[j])
+                f[j] = sigmoid(f[j])
+                o[j] = sigmoid(o[j])
+                g[j] = tanh(g[j])
                 value = f[j] * before[j] + i[j] * g[j]
                 after[j] = value
                 shown[j] = o[j] * tanh(value)

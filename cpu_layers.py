@@ -6,16 +6,19 @@ it is not. The plain formulation of the same, for every device and type, is in s
 missing, it serves here as well.
 """
 
+import ctypes
+import platform
 from collections import defaultdict
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
 from geometry import row_taps
-from products import add_product, multiply, product_type
-from threads import for_each
+from products import add_product, multiplier, product_type
+from threads import for_each, scratch
 
 try:
     import cpu_kernels
@@ -24,7 +27,7 @@ except ImportError:
 
 PIECE_SAMPLES = 400_000  # handled at a time, 1.6 MB: fewer cost time by their number, more no longer lie in a cache
 FEWEST_PIECES = 8  # of an image, where it has so many rows: for as many threads
-TILE_PIXELS = 2560  # whose gradients are added up by one thread
+TILE_PIXELS = 1920  # whose gradients are added up by one thread
 
 
 def serves(x):
@@ -106,29 +109,37 @@ def for_each_tile(work, tiles, images, device):
 # --------------------------------------------------------------------------------------------------------- convolution
 
 
-def convolve(sources, weight, geometry, dtype, finish, out=None):
-    """Convolves the sources' channels, images (B, H, C, W), without bias, a few rows at a time.
+def convolve(sources, weight, bias, geometry, dtype, finish, out=None):
+    """Convolves the sources' channels, images (B, H, C, W), a few rows at a time.
 
     Calls finish(b, top, bottom, products) for rows top to bottom - 1 of image b, with products (O, pixels). They live
     as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
     """
     B, H, _, W = sources[0].shape
-    taps, kernel, images = row_taps(H, W, 1, geometry), weight.flatten(1), by_image(sources)
+    taps, images, channels = row_taps(H, W, 1, geometry), by_image(sources), weight.shape[1]
+    multiply = multiplier(torch.cat([weight.flatten(1), bias[:, None]], dim=1).detach(), dtype)
+    out = None if out is None else out.numpy()
 
     def work(piece):
         b, (top, bottom) = piece
-        samples = torch.empty(kernel.shape[1], (bottom - top) * W)
-        sample(images[b], taps, top, bottom, samples.numpy())
         place = None if out is None else block(out[b], len(weight), top * W, bottom * W)
-        finish(b, top, bottom, multiply(kernel, samples, dtype, place))
+        finish(b, top, bottom, multiply(samples_and_one(images[b], channels, taps, top, bottom, W), place))
 
-    pieces = split_image(H, W, kernel.shape[1] // 9)
+    pieces = split_image(H, W, channels)
     for_each(work, [(b, rows) for b in range(B) for rows in pieces], weight.device)
+
+
+def samples_and_one(images, channels, taps, top, bottom, W):
+    """The taps of these rows, then ones for the bias: (9 * channels + 1, pixels), until the thread's next."""
+    samples = scratch.of("samples", 9 * channels + 1, (bottom - top) * W)
+    sample(images, taps, top, bottom, samples)
+    samples[-1] = 1
+    return samples
 
 
 def block(values, channels, start, stop):
     """Where values (channels * H * W,) have those of pixels start to stop - 1 of a piece: (channels, pixels)."""
-    return values[channels * start:channels * stop].view(channels, stop - start)
+    return values[channels * start:channels * stop].reshape(channels, stop - start)
 
 
 def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
@@ -137,27 +148,38 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
     gradient(b, top, bottom): that of the products of these rows, (O, pixels), asked for once for each row.
     """
     B, H, _, W = sources[0].shape
-    O, K = len(weight), weight[0].numel()
-    taps, tiles, images = row_taps(H, W, 1, geometry), split_tiles(H, W, K // 9, 1, geometry), by_image(sources)
-    grads = [torch.zeros_like(source) for source in sources[first_source:]]
+    O, C = weight.shape[:2]
+    taps, tiles, images = row_taps(H, W, 1, geometry), split_tiles(H, W, C, 1, geometry), by_image(sources)
+    grads = [zeros_like(source) for source in sources[first_source:]]
     receivers = by_image(grads)
-    skipped = 9 * sum(source.shape[2] for source in sources[:first_source])
-    kernel = weight.flatten(1)[:, skipped:].t()  # (9 * C, O)
-    grad_kernels = [weight.new_zeros(B, len(part), K, O) for part in tiles]
-    grad_biases = [weight.new_zeros(B, len(part), O) for part in tiles]
+    skipped = sum(source.shape[2] for source in sources[:first_source])
+    multiply = multiplier(weight[:, skipped:].detach().flatten(1).t().contiguous(), dtype)
+    grad_kernels = weight.new_empty(B, sum(map(len, tiles)), 9 * C + 1, O)
+    of_tiles = grad_kernels.numpy()
 
     def work(part, b, n):
+        grad_kernel = of_tiles[b, n + part * len(tiles[0])]
+        grad_kernel[:] = 0
         for top, bottom in tiles[part][n]:
             grad = gradient(b, top, bottom)
-            samples = torch.empty(K, (bottom - top) * W)
-            sample(images[b], taps, top, bottom, samples.numpy())
-            grad_biases[part][b, n] += grad.sum(dim=1)
-            add_product(grad_kernels[part][b, n], samples, grad.t(), dtype)
-            spread(multiply(kernel, grad, dtype).numpy(), taps, top, bottom, receivers[b])
+            add_product(grad_kernel, samples_and_one(images[b], C, taps, top, bottom, W), grad, dtype)
+            spread(multiply(grad), taps, top, bottom, receivers[b])
 
     for_each_tile(work, tiles, B, weight.device)
-    grad_kernel, grad_bias = (sum(part.sum(dim=(0, 1)) for part in parts) for parts in (grad_kernels, grad_biases))
-    return grads, grad_kernel.t().reshape(weight.shape), grad_bias
+    grad_kernel = weight.new_empty(9 * C + 1, O)
+
+    def sum_rows(rows):
+        torch.sum(grad_kernels[:, :, rows], dim=(0, 1), out=grad_kernel[rows])
+
+    for_each(sum_rows, [slice(*rows) for rows in split(range(9 * C + 1), 64)], weight.device)
+    return grads, grad_kernel[:-1].t().reshape(weight.shape), grad_kernel[-1]
+
+
+def zeros_like(images):
+    """Zeros, in the shape of images (B, H, C, W)."""
+    zeros, pieces = torch.empty_like(images), split(range(images.shape[1]), 16)
+    for_each(lambda rows: zeros[:, slice(*rows)].zero_(), pieces, images.device)
+    return zeros
 
 
 # ----------------------------------------------------------------------------------------------------------- LSTM step
@@ -167,6 +189,7 @@ def lstm_step(x, hidden, cell, weight, bias, geometry):
     """See `fused.lstm_step`."""
     tensors = row_by_row(x), row_by_row(hidden), row_by_row(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        keep_freed_memory()
         state = _LSTMStep.apply(*tensors, geometry, product_type(x))
     else:
         state = advance(*tensors, geometry, product_type(x))
@@ -176,12 +199,12 @@ def lstm_step(x, hidden, cell, weight, bias, geometry):
 def advance(x, hidden, cell, weight, bias, geometry, dtype, gates=None):
     """The next state, row by row; also fills gates (B, 4 * hidden * H * W), activated, where they are to be kept."""
     next_state, W = (torch.empty_like(cell), torch.empty_like(cell)), x.shape[3]
-    states, bias = by_image([cell, *next_state]), bias.detach().numpy()
+    states = by_image([cell, *next_state])
 
     def finish(b, top, bottom, products):
-        cpu_kernels.advance(products.numpy(), bias, *states[b], top, bottom, W)
+        cpu_kernels.advance(products, *states[b], top, bottom, W)
 
-    convolve((x, hidden), weight, geometry, dtype, finish, gates)
+    convolve((x, hidden), weight, bias, geometry, dtype, finish, gates)
     return next_state
 
 
@@ -200,19 +223,29 @@ class _LSTMStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_hidden, grad_cell):
         x, hidden, cell, weight, next_cell = ctx.saved_tensors
-        gates, channels, W, grad_before = ctx.gates.memory, len(weight), x.shape[3], torch.empty_like(cell)
+        gates, channels, W, grad_before = ctx.gates.memory.numpy(), len(weight), x.shape[3], torch.empty_like(cell)
         grads = grad_hidden.contiguous(), grad_cell.contiguous(), grad_before
         states = by_image([cell, next_cell, *grads])
 
         def gradient(b, top, bottom):
-            grad_gates = torch.empty(channels, (bottom - top) * W)
-            here = block(gates[b], channels, top * W, bottom * W).numpy()
-            cpu_kernels.retreat(here, *states[b], top, bottom, grad_gates.numpy(), W)
+            grad_gates = scratch.of("gradient", channels, (bottom - top) * W)
+            here = block(gates[b], channels, top * W, bottom * W)
+            cpu_kernels.retreat(here, *states[b], top, bottom, grad_gates, W)
             return grad_gates
 
         first = 0 if ctx.needs_input_grad[0] else 1
         grads, grad_weight, grad_bias = convolve_backward((x, hidden), weight, ctx.geometry, ctx.dtype, gradient, first)
         return *[None] * first, *grads, grad_before, grad_weight, grad_bias, None, None
+
+
+@lru_cache
+def keep_freed_memory():
+    """Has the C library keep what is freed for what is needed next, up to 1 GB. By itself it gives most of it back, and
+    takes it again from the system, which fills every page with zeros: a twentieth of a training step."""
+    if platform.system() == "Linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # not in every C library
+        trim_threshold, mmap_threshold = -1, -3
+        library.mallopt(trim_threshold, 1 << 30)
+        library.mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
 
 
 class Lent:
@@ -249,11 +282,12 @@ class _Conv(torch.autograd.Function):
         ctx.geometry, ctx.dtype = geometry, dtype
         ctx.save_for_backward(x, weight)
         out = x.new_empty(B, H, len(weight), W)
+        images = out.numpy()
 
         def finish(b, top, bottom, products):
-            torch.add(products.unflatten(1, (-1, W)).transpose(0, 1), bias[:, None], out=out[b, top:bottom])
+            images[b, top:bottom] = products.reshape(len(weight), -1, W).swapaxes(0, 1)
 
-        convolve((x,), weight, geometry, dtype, finish)
+        convolve((x,), weight, bias, geometry, dtype, finish)
         return out
 
     @staticmethod
@@ -261,8 +295,10 @@ class _Conv(torch.autograd.Function):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
 
+        images = grad.numpy()
+
         def gradient(b, top, bottom):
-            return grad[b, top:bottom].transpose(0, 1).reshape(len(weight), -1)
+            return np.ascontiguousarray(images[b, top:bottom].swapaxes(0, 1)).reshape(len(weight), -1)
 
         (grad_x,), *rest = convolve_backward((x,), weight, ctx.geometry, ctx.dtype, gradient, 0)
         return grad_x, *rest, None, None
@@ -288,7 +324,7 @@ class _MaxPool(torch.autograd.Function):
         def work(piece):
             b, (top, bottom) = piece
             image, pooled = images[b]
-            samples = torch.empty(9 * C, (bottom - top) * n).numpy()
+            samples = scratch.of("samples", 9 * C, (bottom - top) * n)
             sample((image,), taps, top, bottom, samples, stride)
             cpu_kernels.find_largest(samples, pooled[top:bottom], n)
 
@@ -302,13 +338,13 @@ class _MaxPool(torch.autograd.Function):
         x, = ctx.saved_tensors
         B, H, C, W = x.shape
         taps, tiles = row_taps(H, W, ctx.stride, ctx.geometry), split_tiles(H, W, C, ctx.stride, ctx.geometry)
-        grad_x, n = torch.zeros_like(x), W // ctx.stride
+        grad_x, n = zeros_like(x), W // ctx.stride
         images = by_image((x, grad.contiguous(), grad_x))
 
         def work(part, b, number):
             image, given, receiver = images[b]
             for top, bottom in tiles[part][number]:
-                samples = torch.empty(9 * C, (bottom - top) * n).numpy()
+                samples = scratch.of("samples", 9 * C, (bottom - top) * n)
                 sample((image,), taps, top, bottom, samples, ctx.stride)
                 cpu_kernels.share_out(samples, given[top:bottom], n)
                 spread(samples, taps, top, bottom, (receiver,), ctx.stride)

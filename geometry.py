@@ -104,7 +104,9 @@ class Entries(NamedTuple):
 
     row: np.ndarray  # of the source, int64
     col: np.ndarray  # int64, not wrapped
-    weight: np.ndarray  # float64
+    weight: np.ndarray  # float64: what follows, multiplied
+    row_weight: np.ndarray  # float64 (H_out, 9, 2): of the northern and the southern row
+    col_weight: np.ndarray  # float64 (H_out, 9, 2): of the western and the eastern column
     nearer: np.ndarray  # bool: of the pair of columns between which the tap lies, the nearer one
     edge: np.ndarray  # int64: the source column in which that pair straddles the seam
 
@@ -118,16 +120,17 @@ def bilinear_entries(height, width, stride, geometry):
     south_weight, east_weight = rows - half - north, np.round(cols - half - west, 9)
     row = np.stack([north, north, north + 1, north + 1], axis=-1)
     col = np.stack([west, west + 1, west, west + 1], axis=-1)
-    weight = (np.stack([1 - south_weight, 1 - south_weight, south_weight, south_weight], axis=-1)
-              * np.stack([1 - east_weight, east_weight, 1 - east_weight, east_weight], axis=-1))
+    row_weight = np.stack([1 - south_weight, south_weight], axis=-1)
+    col_weight = np.stack([1 - east_weight, east_weight], axis=-1)
     nearer = np.stack([east_weight < 0.5, east_weight >= 0.5] * 2, axis=-1)
     edge = np.broadcast_to([width - 1, 0, width - 1, 0], row.shape)
     beyond_pole = (row < 0) | (row >= height)
     if geometry == "exact":
         col += beyond_pole * (width // 2)  # the same row again, half a turn away
     else:
-        weight[beyond_pole] = 0.0
-    return Entries(np.clip(row, 0, height - 1), col, weight, nearer, edge)
+        row_weight[beyond_pole[..., ::2]] = 0.0
+    weight = (row_weight[..., :, None] * col_weight[..., None, :]).reshape(row.shape)
+    return Entries(np.clip(row, 0, height - 1), col, weight, row_weight, col_weight, nearer, edge)
 
 
 class RowTaps(NamedTuple):
@@ -135,8 +138,8 @@ class RowTaps(NamedTuple):
     further column of the output reads `stride` columns further east, around the image."""
 
     source: np.ndarray  # (H_out, 9, 4) int64: northern and southern source row; the western of the two columns read in
-    #                     each of them, in [-width / 2, width / 2)
-    weight: np.ndarray  # (H_out, 9, 4) float32: north-west, north-east, south-west, south-east
+    #                     the northern, in [-width / 2, width / 2); how much further east the southern is read
+    weight: np.ndarray  # (H_out, 9, 4) float32: of the northern and southern row, of the western and eastern column
     span: np.ndarray  # (H_out, 3) int64: the first source row that an output row reads, the last one + 1, and how many
     #                   columns beyond the image's edges
     edge: np.ndarray  # (H_out, 9, 2) int64, or empty where columns wrap: the output column that reads across the edge
@@ -145,12 +148,15 @@ class RowTaps(NamedTuple):
 
 @lru_cache(maxsize=32)
 def row_taps(height, width, stride, geometry):
-    """The `RowTaps` of a sampling."""
+    """The `RowTaps` of a sampling. In each row of a kernel, the western and the eastern tap read the same two source
+    rows with the same weights: they lie at one latitude."""
     entries = bilinear_entries(height, width, stride, geometry)
-    row, col = entries.row[..., ::2], (entries.col[..., ::2] + width // 2) % width - width // 2
-    beyond = np.maximum(-col, col + 1).max(axis=(1, 2)).clip(0)
+    row, (north, south) = entries.row[..., ::2], np.moveaxis(entries.col[..., ::2], -1, 0)
+    col = (north + width // 2) % width - width // 2
+    beyond = np.maximum(-col, col + 1).max(axis=1).clip(0)
     span = np.stack([row.min(axis=(1, 2)), row.max(axis=(1, 2)) + 1, beyond], axis=-1)
-    to_edge = (width - 1 - col[..., 0]) % width  # columns of the source from the tap's column to the image's last
+    to_edge = (width - 1 - col) % width  # columns of the source from the tap's column to the image's last
     edge = np.stack([np.where(to_edge % stride, -1, to_edge // stride), entries.nearer[..., 0]], axis=-1)
-    return RowTaps(np.concatenate([row, col], axis=-1), entries.weight.astype(np.float32), span,
-                   edge if geometry == "released" else edge[:0])
+    source = np.stack([row[..., 0], row[..., 1], col, (south - north) % width], axis=-1)
+    weight = np.concatenate([entries.row_weight, entries.col_weight], axis=-1).astype(np.float32)
+    return RowTaps(source, weight, span, edge if geometry == "released" else edge[:0])

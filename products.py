@@ -5,6 +5,13 @@ import platform
 
 import torch
 
+from threads import scratch
+
+try:
+    import amx
+except ImportError:  # numba is missing
+    amx = None
+
 
 def product_type(x):
     """The type that matrix products of x are to be computed in: autocast's on x's device, or else x's own."""
@@ -21,6 +28,7 @@ def has_onednn():
 
 
 ONEDNN = has_onednn()
+AMX = amx is not None and amx.available()
 
 
 def multiply(a, b, dtype, out=None):
@@ -35,6 +43,35 @@ def multiply(a, b, dtype, out=None):
     return out.copy_(torch.mm(a.to(dtype), b.to(dtype)))
 
 
+def multiplier(a, dtype):
+    """A function for products of a with many b, on a CPU: what can be done with a is done once. (b, out=None), NumPy,
+    gives the product, computed in `dtype`; without out it lives until this thread's next."""
+    if not suits_tiles(dtype, *a.shape):
+
+        def multiply_by(b, out=None):
+            return multiply(a, torch.from_numpy(b), dtype, None if out is None else torch.from_numpy(out)).numpy()
+
+        return multiply_by
+    packed, rows = amx.pack(a.numpy()), len(a)
+
+    def multiply_tiles(b, out=None):
+        if out is None:
+            out = scratch.of("product", rows, b.shape[1])
+        amx.multiply(packed, b, out)
+        return out
+
+    return multiply_tiles
+
+
 def add_product(total, a, b, dtype):
-    """Adds the product of a and b, computed in `dtype`."""
-    total.add_(multiply(a, b, dtype))
+    """Adds to total the product of a and the transpose of b, computed in `dtype`; all NumPy."""
+    if suits_tiles(dtype, *total.shape):
+        amx.add_product(total, a, b)
+    else:
+        total, a, b = map(torch.from_numpy, (total, a, b))
+        total.add_(multiply(a, b.t(), dtype))
+
+
+def suits_tiles(dtype, rows, columns):
+    """Whether `amx` is the fastest for products with a matrix of that size: where its tiles are well filled."""
+    return AMX and dtype == torch.float32 and min(rows, columns) >= 100

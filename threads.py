@@ -38,6 +38,17 @@ def for_each(work, pieces, device):
         thread.result()
 
 
+class Scratch(threading.local):
+    """Arrays of each thread's own, to be written again and again: `of(use, rows, columns)` is the same one, float32, as
+    long as few others are asked for. They begin with a line of the cache."""
+
+    def __init__(self):
+        self.of = lru_cache(maxsize=16)(lambda use, rows, columns: torch.empty(rows, columns).numpy())
+
+
+scratch = Scratch()
+
+
 @contextmanager
 def serial_opencv():
     """Within this block OpenCV has no threads of its own: for work that is spread over the cores already, and for

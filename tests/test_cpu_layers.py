@@ -16,7 +16,7 @@ from geometry import GEOMETRIES, row_taps
 from model import SST_Sal
 from spherical_conv import SphereConv2d, SphereMaxPool2d
 
-SIZES = st.tuples(st.integers(1, 11), st.integers(2, 9).map(lambda half: 2 * half), st.sampled_from([1, 2]))
+SIZES = st.tuples(st.integers(1, 11), st.integers(2, 40).map(lambda half: 2 * half), st.sampled_from([1, 2]))
 
 
 def random_images(seed, height, width):
