@@ -63,7 +63,12 @@ def spread(grad, taps, top, bottom, images, stride=1):
 
 def row_by_row(x):
     """(B, C, H, W) -> (B, H, C, W), contiguous; without a copy where x is so in memory. Its own inverse."""
-    return x.transpose(1, 2).contiguous()
+    rows = x.transpose(1, 2)
+    if rows.is_contiguous() or rows.requires_grad:
+        return rows.contiguous()
+    copy, pieces = torch.empty(rows.shape), split(range(rows.shape[1]), 16)  # torch's own threads would go on spinning
+    for_each(lambda piece: copy[:, slice(*piece)].copy_(rows[:, slice(*piece)]), pieces, x.device)
+    return copy
 
 
 def by_image(tensors):
@@ -117,7 +122,8 @@ def convolve(sources, weight, bias, geometry, dtype, finish, out=None):
     """
     B, H, _, W = sources[0].shape
     taps, images, channels = row_taps(H, W, 1, geometry), by_image(sources), weight.shape[1]
-    multiply = multiplier(torch.cat([weight.flatten(1), bias[:, None]], dim=1).detach(), dtype)
+    kernel = np.concatenate([weight.detach().numpy().reshape(len(weight), -1), bias.detach().numpy()[:, None]], axis=1)
+    multiply = multiplier(kernel, dtype)
     out = None if out is None else out.numpy()
 
     def work(piece):
@@ -153,7 +159,7 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
     grads = [zeros_like(source) for source in sources[first_source:]]
     receivers = by_image(grads)
     skipped = sum(source.shape[2] for source in sources[:first_source])
-    multiply = multiplier(weight[:, skipped:].detach().flatten(1).t().contiguous(), dtype)
+    multiply = multiplier(np.ascontiguousarray(weight.detach().numpy()[:, skipped:].reshape(O, -1).T), dtype)
     grad_kernels = weight.new_empty(B, sum(map(len, tiles)), 9 * C + 1, O)
     of_tiles = grad_kernels.numpy()
 
@@ -172,7 +178,8 @@ def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
         torch.sum(grad_kernels[:, :, rows], dim=(0, 1), out=grad_kernel[rows])
 
     for_each(sum_rows, [slice(*rows) for rows in split(range(9 * C + 1), 64)], weight.device)
-    return grads, grad_kernel[:-1].t().reshape(weight.shape), grad_kernel[-1]
+    grad_weight = np.ascontiguousarray(grad_kernel[:-1].numpy().T).reshape(weight.shape)
+    return grads, torch.from_numpy(grad_weight), grad_kernel[-1]
 
 
 def zeros_like(images):

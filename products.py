@@ -2,6 +2,7 @@
 autograd functions of one's own nor into other threads."""
 
 import platform
+from pathlib import Path
 
 import torch
 
@@ -19,15 +20,17 @@ def product_type(x):
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
-def has_onednn():
-    """Whether products in float32 on a CPU can go through oneDNN, which PyTorch uses for convolutions and linear layers
-    alone. On an AMD processor with AVX-512 it is twice as fast as MKL, which torch.mm calls and which has none of those
-    instructions there."""
-    return (platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+def prefers_onednn():
+    """Whether products in float32 on a CPU are to go through oneDNN, which PyTorch by itself uses for convolutions and
+    linear layers alone. On an AMD processor with AVX-512 it is twice as fast as MKL, which torch.mm calls and which has
+    none of those instructions there; on Intel's own processors MKL is the faster."""
+    cpu = Path("/proc/cpuinfo")
+    intel = "GenuineIntel" in (cpu.read_text() if cpu.is_file() else platform.processor())
+    return (platform.machine() in ("x86_64", "AMD64") and not intel and torch.backends.mkldnn.is_available()
             and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
 
 
-ONEDNN = has_onednn()
+ONEDNN = prefers_onednn()
 AMX = amx is not None and amx.available()
 
 
@@ -44,15 +47,16 @@ def multiply(a, b, dtype, out=None):
 
 
 def multiplier(a, dtype):
-    """A function for products of a with many b, on a CPU: what can be done with a is done once. (b, out=None), NumPy,
-    gives the product, computed in `dtype`; without out it lives until this thread's next."""
+    """A function for products of a with many b: what can be done with a is done once. (b, out=None) gives the product,
+    computed in `dtype`; without out it lives until this thread's next. All NumPy, float32."""
     if not suits_tiles(dtype, *a.shape):
+        left = torch.from_numpy(a)
 
         def multiply_by(b, out=None):
-            return multiply(a, torch.from_numpy(b), dtype, None if out is None else torch.from_numpy(out)).numpy()
+            return multiply(left, torch.from_numpy(b), dtype, None if out is None else torch.from_numpy(out)).numpy()
 
         return multiply_by
-    packed, rows = amx.pack(a.numpy()), len(a)
+    packed, rows = amx.pack(a), len(a)
 
     def multiply_tiles(b, out=None):
         if out is None:
