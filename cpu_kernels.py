@@ -111,6 +111,41 @@ def pass_on(a, b, weight_a, weight_b, north, south, turn, W):
         increase(south, a + 4 * (W - turn), weight_a[1], b + 4 * (W - turn), weight_b[1], turn)
 
 
+@inlined
+def mend_sample(images, source, weight, edge, top, bottom, out, W, stride):
+    """Takes what lies outside the image out of what `sample` made; edge: of `geometry.RowTaps`."""
+    n, line = W // stride, 0
+    for image in images:
+        for channel in range(image.shape[1]):
+            for i in range(top, bottom):
+                for tap in range(9):
+                    j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
+                    if j >= 0:
+                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
+                        col = (source[i, tap, 2] + stride * j + inside) % W
+                        both = weight[i, tap, 0] * north[col] + weight[i, tap, 1] * south[col]
+                        out[line + tap, (i - top) * n + j] = weight[i, tap, 2 + inside] * both
+            line += 9
+
+
+@inlined
+def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
+    """Takes back what `spread` added from outside the image."""
+    n, line = W // stride, 0
+    for image in images:
+        for channel in range(image.shape[1]):
+            for i in range(top, bottom):
+                for tap in range(9):
+                    j, outside = edge[i, tap, 0], edge[i, tap, 1]
+                    if j >= 0:
+                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
+                        col = (source[i, tap, 2] + stride * j + outside) % W
+                        passed_on = weight[i, tap, 2 + outside] * grad[line + tap, (i - top) * n + j]
+                        north[col] -= weight[i, tap, 0] * passed_on
+                        south[col] -= weight[i, tap, 1] * passed_on
+            line += 9
+
+
 SUMS = 0, 1, 3, 4, 6, 7  # the taps whose source rows have to be summed up; 2, 5 and 8 read the same sums as 0, 3 and 6
 
 
@@ -148,9 +183,9 @@ def sampler(stride):
         wrap(row, margin, W)
 
     @compiled
-    def sample(images, source, weight, span, top, bottom, out, W):
-        """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span: of
-        `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
+    def sample(images, source, weight, span, edge, top, bottom, out, W):
+        """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span,
+        edge: of `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
         margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, out.strides[0]
         memory, row_bytes = np.empty((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
         for i in range(top, bottom):
@@ -168,9 +203,11 @@ def sampler(stride):
                         read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
                              line + tap * line_bytes, n)
                     line += 9 * line_bytes
+        if len(edge):
+            mend_sample(images, source, weight, edge, top, bottom, out, W, stride)
 
     @compiled
-    def spread(grad, source, weight, span, top, bottom, images, W):
+    def spread(grad, source, weight, span, edge, top, bottom, images, W):
         """The transpose of `sample`: adds to the images what grad (9 for each channel, pixels) passes on."""
         margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, grad.strides[0]
         memory, row_bytes = np.zeros((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
@@ -205,43 +242,10 @@ def sampler(stride):
                             pass_on(middle, middle, of_middle, nothing, first + other_north * image.strides[0],
                                     first + other_south * image.strides[0], other_turn, W)
                     line += 9 * line_bytes
+        if len(edge):
+            mend_spread(grad, source, weight, edge, top, bottom, images, W, stride)
 
     return sample, spread
-
-
-@compiled
-def mend_sample(images, source, weight, edge, top, bottom, out, W, stride):
-    """Takes what lies outside the image out of what `sample` made; edge: of `geometry.RowTaps`."""
-    n, line = W // stride, 0
-    for image in images:
-        for channel in range(image.shape[1]):
-            for i in range(top, bottom):
-                for tap in range(9):
-                    j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
-                    if j >= 0:
-                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        col = (source[i, tap, 2] + stride * j + inside) % W
-                        both = weight[i, tap, 0] * north[col] + weight[i, tap, 1] * south[col]
-                        out[line + tap, (i - top) * n + j] = weight[i, tap, 2 + inside] * both
-            line += 9
-
-
-@compiled
-def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
-    """Takes back what `spread` added from outside the image."""
-    n, line = W // stride, 0
-    for image in images:
-        for channel in range(image.shape[1]):
-            for i in range(top, bottom):
-                for tap in range(9):
-                    j, outside = edge[i, tap, 0], edge[i, tap, 1]
-                    if j >= 0:
-                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        col = (source[i, tap, 2] + stride * j + outside) % W
-                        passed_on = weight[i, tap, 2 + outside] * grad[line + tap, (i - top) * n + j]
-                        north[col] -= weight[i, tap, 0] * passed_on
-                        south[col] -= weight[i, tap, 1] * passed_on
-            line += 9
 
 
 # ------------------------------------------------------------------------------------------------------------- pooling

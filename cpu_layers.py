@@ -47,18 +47,12 @@ def kernels(stride):
 def sample(images, taps, top, bottom, out, stride=1):
     """Fills out (9 for each channel, pixels) with the taps of output rows top to bottom - 1. images: a tuple,
     (H, C, W) each; all NumPy."""
-    source, weight, span, edge = taps
-    kernels(stride)[0](images, source, weight, span, top, bottom, out, images[0].shape[2])
-    if len(edge):
-        cpu_kernels.mend_sample(images, source, weight, edge, top, bottom, out, images[0].shape[2], stride)
+    kernels(stride)[0](images, *taps, top, bottom, out, images[0].shape[2])
 
 
 def spread(grad, taps, top, bottom, images, stride=1):
     """The transpose of `sample`: adds to the images what a gradient of the taps passes on."""
-    source, weight, span, edge = taps
-    kernels(stride)[1](grad, source, weight, span, top, bottom, images, images[0].shape[2])
-    if len(edge):
-        cpu_kernels.mend_spread(grad, source, weight, edge, top, bottom, images, images[0].shape[2], stride)
+    kernels(stride)[1](grad, *taps, top, bottom, images, images[0].shape[2])
 
 
 def row_by_row(x):
