@@ -19,8 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cpu_kernels import compiled, inlined
-from vectors import pointer
+from cpu_kernels import compiled, inlined, pointer
 
 BYTE, WORD, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 STEP = 32  # numbers of a row that one `dot` takes

@@ -8,10 +8,17 @@ Images are float32, row by row: (H, C, W), so that what a few rows need lies tog
 lock of Python's and start no threads.
 """
 
-import numpy as np
-from numba import njit
+import operator
 
-from vectors import LENGTH, evens, fill, first_pairs, get, get_one, last_pairs, odds, put, put_one
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.config import DISABLE_JIT
+from numba.core.datamodel import models
+from numba.extending import intrinsic, overload, register_model
+
+if DISABLE_JIT:
+    raise ImportError("numba compiles nothing (NUMBA_DISABLE_JIT)")
 
 # `contract` allows fused multiply-add. Nothing here may assume that numbers are finite: what is not has to be noticed.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -27,6 +34,126 @@ def compiled(function):
 
 inlined = njit(inline="always", **OPTIONS)
 
+
+# ------------------------------------------------------------------------------------------------------------- vectors
+# Of 16 float32: to get and put, to add and to multiply. A loop over them compiles to just that; one over an array's
+# numbers has to find out first, each time, whether arrays overlap. Where registers are smaller, a vector takes several.
+# They are in this file because numba's cache of compiled functions looks for changes in a function's own file alone.
+
+LENGTH = 16
+FLOATS = ir.VectorType(ir.FloatType(), LENGTH)
+
+
+class Vector(types.Type):
+    def __init__(self):
+        super().__init__(name="Vector")
+
+
+VECTOR = Vector()
+
+
+@register_model(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, FLOATS)
+
+
+def pointer(builder, address, kind):
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+@intrinsic
+def get(_, address):
+    """The 16 float32 at an address, in bytes."""
+
+    def generate(context, builder, signature, given):
+        vector = builder.load(pointer(builder, given[0], FLOATS))
+        vector.align = 4
+        return vector
+
+    return VECTOR(types.intp), generate
+
+
+@intrinsic
+def put(_, address, vector):
+    """Writes 16 float32 to an address."""
+
+    def generate(context, builder, signature, given):
+        builder.store(given[1], pointer(builder, given[0], FLOATS)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, vector), generate
+
+
+@intrinsic
+def get_one(_, address):
+    return types.float32(types.intp), lambda context, builder, signature, given: builder.load(
+        pointer(builder, given[0], ir.FloatType()))
+
+
+@intrinsic
+def put_one(_, address, number):
+    def generate(context, builder, signature, given):
+        builder.store(given[1], pointer(builder, given[0], ir.FloatType()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.float32), generate
+
+
+@intrinsic
+def fill(_, number):
+    """A vector of one float32, many times."""
+
+    def generate(context, builder, signature, given):
+        first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), given[0], ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), [0] * LENGTH)
+        return builder.shuffle_vector(first, first, zeros)
+
+    return VECTOR(types.float32), generate
+
+
+def shuffled(choice):
+    """An intrinsic: the vector of these numbers, by their places, of two vectors."""
+
+    @intrinsic
+    def shuffle(_, a, b):
+        def generate(context, builder, signature, given):
+            return builder.shuffle_vector(*given, ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), choice))
+
+        return VECTOR(a, b), generate
+
+    return shuffle
+
+
+evens = shuffled(list(range(0, 32, 2)))  # of 32 numbers, those at even places
+odds = shuffled(list(range(1, 32, 2)))
+first_pairs = shuffled([place for j in range(8) for place in (j, 16 + j)])  # a[0], b[0], a[1], b[1], ...
+last_pairs = shuffled([place for j in range(8, 16) for place in (j, 16 + j)])
+
+
+@intrinsic
+def _add(_, a, b):
+    return VECTOR(a, b), lambda context, builder, signature, given: builder.fadd(*given, flags=("contract",))
+
+
+@intrinsic
+def _multiply(_, a, b):
+    return VECTOR(a, b), lambda context, builder, signature, given: builder.fmul(*given, flags=("contract",))
+
+
+@overload(operator.add)
+def add(a, b):
+    if isinstance(a, Vector) and isinstance(b, Vector):
+        return lambda a, b: _add(a, b)
+
+
+@overload(operator.mul)
+def multiply(a, b):
+    if isinstance(a, Vector) and isinstance(b, Vector):
+        return lambda a, b: _multiply(a, b)
+
+
+# --------------------------------------------------------------------------------------------------------- activations
 
 # tanh x = x P(x^2) / Q(x^2) for |x| <= 8; beyond that float32 has nothing nearer to 1. Our own fit of least relative
 # error; with float32's rounding within 4e-7. Several times faster than what can be made of the exponential function.
@@ -149,38 +276,39 @@ def mend_spread(grad, source, weight, edge, top, bottom, images, W, stride):
 SUMS = 0, 1, 3, 4, 6, 7  # the taps whose source rows have to be summed up; 2, 5 and 8 read the same sums as 0, 3 and 6
 
 
+@inlined
+def read(row, by_west, by_east, out, n, stride):
+    """A tap of n output pixels, of the sum of its source rows."""
+    if stride == 1:
+        weigh(row, by_west, row + 4, by_east, out, n)
+        return
+    many_west, many_east, whole = fill(by_west), fill(by_east), n - n % LENGTH if stride == 2 else 0
+    for j in range(0, 4 * whole, 4 * LENGTH):
+        a, b = get(row + 2 * j), get(row + 2 * j + 4 * LENGTH)
+        put(out + j, many_west * evens(a, b) + many_east * odds(a, b))
+    for j in range(4 * whole, 4 * n, 4):
+        put_one(out + j, by_west * get_one(row + stride * j) + by_east * get_one(row + stride * j + 4))
+
+@inlined
+def lay_out(grad, margin, row, W, n, stride):
+    """Fills a row (W + 2 margin) with the gradient of n output pixels, at the columns that they stand for. Between
+    these it is zero."""
+    here, zero = row + 4 * margin, fill(np.float32(0))
+    whole = n - n % LENGTH if stride <= 2 else 0
+    for j in range(0, 4 * whole, 4 * LENGTH):
+        numbers = get(grad + j)
+        if stride == 1:
+            put(here + j, numbers)
+        else:
+            put(here + 2 * j, first_pairs(numbers, zero))
+            put(here + 2 * j + 4 * LENGTH, last_pairs(numbers, zero))
+    for j in range(4 * whole, 4 * n, 4):
+        put_one(here + stride * j, get_one(grad + j))
+    wrap(row, margin, W)
+
+
 def sampler(stride):
     """The two functions that sample at a stride, and the other way; each compiled for that stride alone."""
-
-    @inlined
-    def read(row, by_west, by_east, out, n):
-        """A tap of n output pixels, of the sum of its source rows."""
-        if stride == 1:
-            weigh(row, by_west, row + 4, by_east, out, n)
-            return
-        many_west, many_east, whole = fill(by_west), fill(by_east), n - n % LENGTH if stride == 2 else 0
-        for j in range(0, 4 * whole, 4 * LENGTH):
-            a, b = get(row + 2 * j), get(row + 2 * j + 4 * LENGTH)
-            put(out + j, many_west * evens(a, b) + many_east * odds(a, b))
-        for j in range(4 * whole, 4 * n, 4):
-            put_one(out + j, by_west * get_one(row + stride * j) + by_east * get_one(row + stride * j + 4))
-
-    @inlined
-    def lay_out(grad, margin, row, W, n):
-        """Fills a row (W + 2 margin) with the gradient of n output pixels, at the columns that they stand for. Between
-        these it is zero."""
-        here, zero = row + 4 * margin, fill(np.float32(0))
-        whole = n - n % LENGTH if stride <= 2 else 0
-        for j in range(0, 4 * whole, 4 * LENGTH):
-            numbers = get(grad + j)
-            if stride == 1:
-                put(here + j, numbers)
-            else:
-                put(here + 2 * j, first_pairs(numbers, zero))
-                put(here + 2 * j + 4 * LENGTH, last_pairs(numbers, zero))
-        for j in range(4 * whole, 4 * n, 4):
-            put_one(here + stride * j, get_one(grad + j))
-        wrap(row, margin, W)
 
     @compiled
     def sample(images, source, weight, span, edge, top, bottom, out, W):
@@ -201,7 +329,7 @@ def sampler(stride):
                     for tap in range(9):
                         row = rows + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
                         read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
-                             line + tap * line_bytes, n)
+                             line + tap * line_bytes, n, stride)
                     line += 9 * line_bytes
         if len(edge):
             mend_sample(images, source, weight, edge, top, bottom, out, W, stride)
@@ -219,7 +347,7 @@ def sampler(stride):
                     first, rows = image.ctypes.data + channel * image.strides[1], memory.ctypes.data
                     for tap in range(9):
                         row = rows + tap * row_bytes
-                        lay_out(line + tap * line_bytes, margin, row, W, n)
+                        lay_out(line + tap * line_bytes, margin, row, W, n, stride)
                         row += 4 * (margin - source[i, tap, 2] - 1)
                         total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
                         if tap % 3 == 2:
