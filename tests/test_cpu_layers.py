@@ -89,7 +89,7 @@ def test_activation_of_nan_is_nan():
 
 
 def test_kernels_are_compiled_once_for_all_processes(tmp_path):
-    program = ("import torch, cpu_layers; from spherical_conv import SphereMaxPool2d;"
+    program = ("import torch, cpu_layers; from spherical_conv import SphereMaxPool2d; torch.set_num_threads(1);"
                "SphereMaxPool2d(1, 'exact')(torch.rand(1, 1, 4, 8));"
                "print(len(cpu_layers.kernels(1)[0].stats.cache_misses))")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
