@@ -109,7 +109,7 @@ def prefetch(_, address):
 
 def read(builder, address, kind, count):
     vector = builder.load(pointer(builder, address, ir.VectorType(kind, count)))
-    vector.align = kind.width // 8 if isinstance(kind, ir.IntType) else 4
+    vector.align = 4
     return vector
 
 
@@ -199,34 +199,47 @@ def steps_of(length):
 
 
 @inlined
-def copied(matrix, top, left, scratch):
-    """The address of scratch (32, 32), filled with what the matrix has from there on, and zeros."""
-    scratch[:] = 0
-    rows, columns = min(32, matrix.shape[0] - top), min(32, matrix.shape[1] - left)
-    for i in range(rows):
-        for j in range(columns):
-            scratch[i, j] = matrix[top + i, left + j]
-    return scratch.ctypes.data
+def new_block():
+    """Memory for what is at the end of a matrix and fills no block: (32, 32)."""
+    return aligned(BLOCK * BLOCK).reshape(BLOCK, BLOCK)
 
 
 @inlined
-def pack_block(matrix, top, target, scratch):
+def copy_out(matrix, top, left, block):
+    """Fills the block with what the matrix has from there on, and zeros; its address."""
+    block[:] = 0
+    for i in range(min(BLOCK, matrix.shape[0] - top)):
+        for j in range(min(BLOCK, matrix.shape[1] - left)):
+            block[i, j] = matrix[top + i, left + j]
+    return block.ctypes.data
+
+
+@inlined
+def copy_back(block, matrix, top, left):
+    """Fills the matrix from there on with the block, as far as it reaches."""
+    for i in range(min(BLOCK, matrix.shape[0] - top)):
+        for j in range(min(BLOCK, matrix.shape[1] - left)):
+            matrix[top + i, left + j] = block[i, j]
+
+
+@inlined
+def pack_block(matrix, top, target, rest):
     """Packs rows top to top + 31 of a left factor."""
     for step in range(steps_of(matrix.shape[1])):
         source, stride = matrix[top, STEP * step:].ctypes.data, matrix.strides[0]
         if matrix.shape[0] - top < BLOCK or matrix.shape[1] - STEP * step < STEP:
-            source, stride = copied(matrix, top, STEP * step, scratch), 4 * STEP
+            source, stride = copy_out(matrix, top, STEP * step, rest), 4 * BLOCK
         for i in range(BLOCK):
             pack_row(source + i * stride, target + step * STEP_BYTES + i // 16 * TILE_BYTES + i % 16 * 64)
 
 
 @inlined
-def pack_columns(matrix, left, target, scratch):
+def pack_columns(matrix, left, target, rest):
     """Packs columns left to left + 31 of a right factor."""
     for step in range(steps_of(matrix.shape[0])):
         source, stride = matrix[STEP * step, left:].ctypes.data, matrix.strides[0]
         if matrix.shape[0] - STEP * step < STEP or matrix.shape[1] - left < BLOCK:
-            source, stride = copied(matrix, STEP * step, left, scratch), 4 * BLOCK
+            source, stride = copy_out(matrix, STEP * step, left, rest), 4 * BLOCK
         for i in range(16):
             for tile in range(2):
                 even = source + 2 * i * stride + 64 * tile
@@ -238,9 +251,9 @@ def pack(matrix):
     """A left factor (M, K), each row contiguous, packed."""
     M, K = matrix.shape
     steps = steps_of(K)
-    packed, scratch = aligned(steps_of(M) * steps * STEP_BYTES // 4), np.empty((32, 32), np.float32)
-    for block in range(steps_of(M)):
-        pack_block(matrix, BLOCK * block, packed.ctypes.data + block * steps * STEP_BYTES, scratch)
+    packed, rest = aligned(steps_of(M) * steps * STEP_BYTES // 4), new_block()
+    for top in range(0, M, BLOCK):
+        pack_block(matrix, top, packed.ctypes.data + top // BLOCK * steps * STEP_BYTES, rest)
     return packed
 
 
@@ -316,25 +329,23 @@ def store_block(address, stride):
 def multiply(packed, matrix, out):
     """Fills out (M, N) with the product of a packed left factor (M, K) and a matrix (K, N); rows contiguous."""
     M, N = out.shape
-    steps, stride = steps_of(matrix.shape[0]), out.strides[0]
-    columns, scratch = aligned(steps * STEP_BYTES // 4), np.empty((32, 32), np.float32)
+    steps = steps_of(matrix.shape[0])
+    columns, rest = aligned(steps * STEP_BYTES // 4), new_block()
     configure(SHAPES.ctypes.data)
     for left in range(0, N, BLOCK):
-        pack_columns(matrix, left, columns.ctypes.data, scratch)
+        pack_columns(matrix, left, columns.ctypes.data, rest)
         for top in range(0, M, BLOCK):
+            target, stride = out.ctypes.data + top * out.strides[0] + 4 * left, out.strides[0]
             for i in range(min(BLOCK, M - top)):
-                line = out.ctypes.data + (top + i) * stride + 4 * left
-                prefetch(line)
-                prefetch(line + 64)
+                prefetch(target + i * stride)
+                prefetch(target + i * stride + 64)
             clear_block()
             multiply_block(packed.ctypes.data + top // BLOCK * steps * STEP_BYTES, columns.ctypes.data, steps)
             if top + BLOCK <= M and left + BLOCK <= N:
-                store_block(out[top, left:].ctypes.data, stride)
+                store_block(target, stride)
             else:
-                store_block(scratch.ctypes.data, 4 * BLOCK)
-                for i in range(min(BLOCK, M - top)):
-                    for j in range(min(BLOCK, N - left)):
-                        out[top + i, left + j] = scratch[i, j]
+                store_block(rest.ctypes.data, 4 * BLOCK)
+                copy_back(rest, out, top, left)
     release()
 
 
@@ -346,21 +357,18 @@ def add_product(total, a, b):
     right, rows = pack(b), aligned(steps * STEP_BYTES // 4)
     for tile in range(right.size * 4 // TILE_BYTES):
         transpose(right.ctypes.data + tile * TILE_BYTES)
-    scratch, stride = np.empty((32, 32), np.float32), total.strides[0]
+    rest = new_block()
     configure(SHAPES.ctypes.data)
     for top in range(0, M, BLOCK):
-        pack_block(a, top, rows.ctypes.data, scratch)
+        pack_block(a, top, rows.ctypes.data, rest)
         for left in range(0, N, BLOCK):
-            packed = right.ctypes.data + left // BLOCK * steps * STEP_BYTES
-            if top + BLOCK <= M and left + BLOCK <= N:
-                load_block(total[top, left:].ctypes.data, stride)
-                multiply_block(rows.ctypes.data, packed, steps)
-                store_block(total[top, left:].ctypes.data, stride)
-            else:
-                clear_block()
-                multiply_block(rows.ctypes.data, packed, steps)
-                store_block(scratch.ctypes.data, 4 * BLOCK)
-                for i in range(min(BLOCK, M - top)):
-                    for j in range(min(BLOCK, N - left)):
-                        total[top + i, left + j] += scratch[i, j]
+            whole = top + BLOCK <= M and left + BLOCK <= N
+            target, stride = total.ctypes.data + top * total.strides[0] + 4 * left, total.strides[0]
+            if not whole:
+                target, stride = copy_out(total, top, left, rest), 4 * BLOCK
+            load_block(target, stride)
+            multiply_block(rows.ctypes.data, right.ctypes.data + left // BLOCK * steps * STEP_BYTES, steps)
+            store_block(target, stride)
+            if not whole:
+                copy_back(rest, total, top, left)
     release()

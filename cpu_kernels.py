@@ -218,9 +218,16 @@ def wrap(row, margin, W):
 
 
 @inlined
-def blend(north, south, turn, by_north, by_south, margin, row, W):
-    """Fills a row (W + 2 margin), from column -margin on, with the weighted sum of a tap's two source rows. turn: how
-    much further east the southern is read."""
+def source_rows(image, channel, source, i, tap):
+    """The northern and the southern row that a tap of output row i reads, and how much further east the southern is."""
+    first = image.ctypes.data + channel * image.strides[1]
+    return first + source[i, tap, 0] * image.strides[0], first + source[i, tap, 1] * image.strides[0], source[i, tap, 3]
+
+
+@inlined
+def blend(rows, by_north, by_south, margin, row, W):
+    """Fills a row (W + 2 margin), from column -margin on, with the weighted sum of a tap's `source_rows`."""
+    north, south, turn = rows
     here = row + 4 * margin
     weigh(north, by_north, south + 4 * turn, by_south, here, W - turn)
     if turn:
@@ -229,9 +236,10 @@ def blend(north, south, turn, by_north, by_south, margin, row, W):
 
 
 @inlined
-def pass_on(a, b, weight_a, weight_b, north, south, turn, W):
+def pass_on(a, b, weight_a, weight_b, rows, W):
     """The transpose of `blend`, of two taps that read the same rows: adds rows a and b to these. weight_a, weight_b:
     (northern, southern)."""
+    north, south, turn = rows
     increase(north, a, weight_a[0], b, weight_b[0], W)
     increase(south + 4 * turn, a, weight_a[1], b, weight_b[1], W - turn)
     if turn:
@@ -289,6 +297,7 @@ def read(row, by_west, by_east, out, n, stride):
     for j in range(4 * whole, 4 * n, 4):
         put_one(out + j, by_west * get_one(row + stride * j) + by_east * get_one(row + stride * j + 4))
 
+
 @inlined
 def lay_out(grad, margin, row, W, n, stride):
     """Fills a row (W + 2 margin) with the gradient of n output pixels, at the columns that they stand for. Between
@@ -320,14 +329,11 @@ def sampler(stride):
             line = out.ctypes.data + 4 * (i - top) * n
             for image in images:
                 for channel in range(image.shape[1]):
-                    first, rows = image.ctypes.data + channel * image.strides[1], memory.ctypes.data
                     for tap in SUMS:
-                        north, south = (first + source[i, tap, 0] * image.strides[0],
-                                        first + source[i, tap, 1] * image.strides[0])
-                        blend(north, south, source[i, tap, 3], weight[i, tap, 0], weight[i, tap, 1], margin,
-                              rows + tap * row_bytes, W)
+                        blend(source_rows(image, channel, source, i, tap), weight[i, tap, 0], weight[i, tap, 1], margin,
+                              memory.ctypes.data + tap * row_bytes, W)
                     for tap in range(9):
-                        row = rows + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
+                        row = memory.ctypes.data + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
                         read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
                              line + tap * line_bytes, n, stride)
                     line += 9 * line_bytes
@@ -344,9 +350,8 @@ def sampler(stride):
             line = grad.ctypes.data + 4 * (i - top) * n
             for image in images:
                 for channel in range(image.shape[1]):
-                    first, rows = image.ctypes.data + channel * image.strides[1], memory.ctypes.data
                     for tap in range(9):
-                        row = rows + tap * row_bytes
+                        row = memory.ctypes.data + tap * row_bytes
                         lay_out(line + tap * line_bytes, margin, row, W, n, stride)
                         row += 4 * (margin - source[i, tap, 2] - 1)
                         total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
@@ -358,17 +363,13 @@ def sampler(stride):
                         sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
                         of_sides = weight[i, tap, 0], weight[i, tap, 1]
                         of_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
-                        north, south, turn = source[i, tap, 0], source[i, tap, 1], source[i, tap, 3]
-                        other_north, other_south, other_turn = (source[i, tap + 1, 0], source[i, tap + 1, 1],
-                                                                source[i, tap + 1, 3])
-                        if north == other_north and south == other_south and turn == other_turn:
-                            pass_on(sides, middle, of_sides, of_middle, first + north * image.strides[0],
-                                    first + south * image.strides[0], turn, W)
+                        rows = source_rows(image, channel, source, i, tap)
+                        others = source_rows(image, channel, source, i, tap + 1)
+                        if rows == others:
+                            pass_on(sides, middle, of_sides, of_middle, rows, W)
                         else:
-                            pass_on(sides, sides, of_sides, nothing, first + north * image.strides[0],
-                                    first + south * image.strides[0], turn, W)
-                            pass_on(middle, middle, of_middle, nothing, first + other_north * image.strides[0],
-                                    first + other_south * image.strides[0], other_turn, W)
+                            pass_on(sides, sides, of_sides, nothing, rows, W)
+                            pass_on(middle, middle, of_middle, nothing, others, W)
                     line += 9 * line_bytes
         if len(edge):
             mend_spread(grad, source, weight, edge, top, bottom, images, W, stride)

@@ -295,7 +295,6 @@ class _Conv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-
         images = grad.numpy()
 
         def gradient(b, top, bottom):

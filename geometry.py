@@ -104,7 +104,6 @@ class Entries(NamedTuple):
 
     row: np.ndarray  # of the source, int64
     col: np.ndarray  # int64, not wrapped
-    weight: np.ndarray  # float64: what follows, multiplied
     row_weight: np.ndarray  # float64 (H_out, 9, 2): of the northern and the southern row
     col_weight: np.ndarray  # float64 (H_out, 9, 2): of the western and the eastern column
     nearer: np.ndarray  # bool: of the pair of columns between which the tap lies, the nearer one
@@ -129,8 +128,7 @@ def bilinear_entries(height, width, stride, geometry):
         col += beyond_pole * (width // 2)  # the same row again, half a turn away
     else:
         row_weight[beyond_pole[..., ::2]] = 0.0
-    weight = (row_weight[..., :, None] * col_weight[..., None, :]).reshape(row.shape)
-    return Entries(np.clip(row, 0, height - 1), col, weight, row_weight, col_weight, nearer, edge)
+    return Entries(np.clip(row, 0, height - 1), col, row_weight, col_weight, nearer, edge)
 
 
 class RowTaps(NamedTuple):

@@ -61,7 +61,9 @@ def sparse_rows(column, counts, weight, device, dtype):
 
 def output_row(i, height, width, stride, geometry):
     """The samples of output row i, from the source's pixels counted row by row: index, counts, weight (NumPy)."""
-    row, col, weight, _, _, nearer, edge = (entry[i] for entry in bilinear_entries(height, width, stride, geometry))
+    entries = bilinear_entries(height, width, stride, geometry)
+    row, col, row_weight, col_weight, nearer, edge = (entry[i] for entry in entries)
+    weight = (row_weight[:, :, None] * col_weight[:, None]).reshape(row.shape)
     used = weight > 0
     col = (col[used] + stride * np.arange(width // stride)[:, None]) % width  # (W_out, entries of one pixel)
     weight = np.broadcast_to(weight[used], col.shape)
