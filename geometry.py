@@ -109,6 +109,11 @@ class Entries(NamedTuple):
     nearer: np.ndarray  # bool: of the pair of columns between which the tap lies, the nearer one
     edge: np.ndarray  # int64: the source column in which that pair straddles the seam
 
+    @property
+    def weight(self):
+        """Of the four neighbours, float64: as `row`."""
+        return (self.row_weight[..., :, None] * self.col_weight[..., None, :]).reshape(self.row.shape)
+
 
 @lru_cache(maxsize=32)
 def bilinear_entries(height, width, stride, geometry):

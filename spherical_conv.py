@@ -19,7 +19,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 import cpu_layers
-from geometry import GEOMETRIES, bilinear_entries, check_sampling, pixel_to_sphere, sampling_grid, sphere_to_pixel
+from geometry import (
+    GEOMETRIES,
+    Entries,
+    bilinear_entries,
+    check_sampling,
+    pixel_to_sphere,
+    sampling_grid,
+    sphere_to_pixel,
+)
 from products import multiply, product_type
 from threads import for_each
 
@@ -61,9 +69,8 @@ def sparse_rows(column, counts, weight, device, dtype):
 
 def output_row(i, height, width, stride, geometry):
     """The samples of output row i, from the source's pixels counted row by row: index, counts, weight (NumPy)."""
-    entries = bilinear_entries(height, width, stride, geometry)
-    row, col, row_weight, col_weight, nearer, edge = (entry[i] for entry in entries)
-    weight = (row_weight[:, :, None] * col_weight[:, None]).reshape(row.shape)
+    entries = Entries(*(entry[i] for entry in bilinear_entries(height, width, stride, geometry)))
+    row, col, weight, nearer, edge = entries.row, entries.col, entries.weight, entries.nearer, entries.edge
     used = weight > 0
     col = (col[used] + stride * np.arange(width // stride)[:, None]) % width  # (W_out, entries of one pixel)
     weight = np.broadcast_to(weight[used], col.shape)
