@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cpu_kernels import compiled, inlined, pointer
+from vectors import compiled, inlined, pointer, transpose
 
 BYTE, WORD, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 STEP = 32  # numbers of a row that one `dot` takes
@@ -159,31 +159,6 @@ def pack_pair(_, even, odd, target):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def transpose(_, tile):
-    """Swaps rows and columns, of 4 bytes, of a tile in memory: a left factor's becomes that of a right one."""
-
-    def generate(context, builder, signature, given):
-        def address(i):
-            return builder.add(given[0], ir.Constant(LONG, 64 * i))
-
-        rows = [read(builder, address(i), INT, 16) for i in range(16)]
-        for distance in (1, 2, 4, 8):  # swaps, in rows and columns that differ in one bit, what is off the diagonal
-            for i in range(16):
-                if not i & distance:
-                    pair = rows[i], rows[i + distance]
-                    upper = [j if not j & distance else 16 + j - distance for j in range(16)]
-                    lower = [j + distance if not j & distance else 16 + j for j in range(16)]
-                    for row, choice in ((i, upper), (i + distance, lower)):
-                        mask = ir.Constant(ir.VectorType(INT, 16), choice)
-                        rows[row] = builder.shuffle_vector(*pair, mask)
-        for i, row in enumerate(rows):
-            write(builder, row, address(i))
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
 
 
 @inlined
@@ -355,8 +330,8 @@ def add_product(total, a, b):
     M, N = total.shape
     steps = steps_of(a.shape[1])
     right, rows = pack(b), aligned(steps * STEP_BYTES // 4)
-    for tile in range(right.size * 4 // TILE_BYTES):
-        transpose(right.ctypes.data + tile * TILE_BYTES)
+    for tile in range(right.ctypes.data, right.ctypes.data + 4 * right.size, TILE_BYTES):
+        transpose(tile, 64, tile, 64)  # a left factor's tile becomes that of a right one
     rest = new_block()
     configure(SHAPES.ctypes.data)
     for top in range(0, M, BLOCK):

@@ -1,4 +1,5 @@
-"""What a step of the network costs on a CPU besides its matrix products, compiled by numba: sampling, pooling, gates.
+"""Pieces of the network on a CPU, compiled by numba: what a few rows of an image need is sampled, multiplied and
+activated, or goes back through all that, in one function, whose memory lies in a core's cache.
 
 A whole row of the output shares its taps: each is two source rows, read from some column on around the image
 (`geometry.RowTaps`). So a tap of a row is the weighted sum of two rows, and of that row with itself a column further,
@@ -8,150 +9,10 @@ Images are float32, row by row: (H, C, W), so that what a few rows need lies tog
 lock of Python's and start no threads.
 """
 
-import operator
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core.config import DISABLE_JIT
-from numba.core.datamodel import models
-from numba.extending import intrinsic, overload, register_model
 
-if DISABLE_JIT:
-    raise ImportError("numba compiles nothing (NUMBA_DISABLE_JIT)")
-
-# `contract` allows fused multiply-add. Nothing here may assume that numbers are finite: what is not has to be noticed.
-OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-
-
-def compiled(function):
-    """The function compiled at its first call, once for all processes where a folder for that may be written to."""
-    try:
-        return njit(function, cache=True, **OPTIONS)
-    except RuntimeError:
-        return njit(function, **OPTIONS)
-
-
-inlined = njit(inline="always", **OPTIONS)
-
-
-# ------------------------------------------------------------------------------------------------------------- vectors
-# Of 16 float32: to get and put, to add and to multiply. A loop over them compiles to just that; one over an array's
-# numbers has to find out first, each time, whether arrays overlap. Where registers are smaller, a vector takes several.
-# They are in this file because numba's cache of compiled functions looks for changes in a function's own file alone.
-
-LENGTH = 16
-FLOATS = ir.VectorType(ir.FloatType(), LENGTH)
-
-
-class Vector(types.Type):
-    def __init__(self):
-        super().__init__(name="Vector")
-
-
-VECTOR = Vector()
-
-
-@register_model(Vector)
-class _Model(models.PrimitiveModel):
-    def __init__(self, manager, kind):
-        super().__init__(manager, kind, FLOATS)
-
-
-def pointer(builder, address, kind):
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-@intrinsic
-def get(_, address):
-    """The 16 float32 at an address, in bytes."""
-
-    def generate(context, builder, signature, given):
-        vector = builder.load(pointer(builder, given[0], FLOATS))
-        vector.align = 4
-        return vector
-
-    return VECTOR(types.intp), generate
-
-
-@intrinsic
-def put(_, address, vector):
-    """Writes 16 float32 to an address."""
-
-    def generate(context, builder, signature, given):
-        builder.store(given[1], pointer(builder, given[0], FLOATS)).align = 4
-        return context.get_dummy_value()
-
-    return types.void(types.intp, vector), generate
-
-
-@intrinsic
-def get_one(_, address):
-    return types.float32(types.intp), lambda context, builder, signature, given: builder.load(
-        pointer(builder, given[0], ir.FloatType()))
-
-
-@intrinsic
-def put_one(_, address, number):
-    def generate(context, builder, signature, given):
-        builder.store(given[1], pointer(builder, given[0], ir.FloatType()))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.float32), generate
-
-
-@intrinsic
-def fill(_, number):
-    """A vector of one float32, many times."""
-
-    def generate(context, builder, signature, given):
-        first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), given[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), [0] * LENGTH)
-        return builder.shuffle_vector(first, first, zeros)
-
-    return VECTOR(types.float32), generate
-
-
-def shuffled(choice):
-    """An intrinsic: the vector of these numbers, by their places, of two vectors."""
-
-    @intrinsic
-    def shuffle(_, a, b):
-        def generate(context, builder, signature, given):
-            return builder.shuffle_vector(*given, ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), choice))
-
-        return VECTOR(a, b), generate
-
-    return shuffle
-
-
-evens = shuffled(list(range(0, 32, 2)))  # of 32 numbers, those at even places
-odds = shuffled(list(range(1, 32, 2)))
-first_pairs = shuffled([place for j in range(8) for place in (j, 16 + j)])  # a[0], b[0], a[1], b[1], ...
-last_pairs = shuffled([place for j in range(8, 16) for place in (j, 16 + j)])
-
-
-@intrinsic
-def _add(_, a, b):
-    return VECTOR(a, b), lambda context, builder, signature, given: builder.fadd(*given, flags=("contract",))
-
-
-@intrinsic
-def _multiply(_, a, b):
-    return VECTOR(a, b), lambda context, builder, signature, given: builder.fmul(*given, flags=("contract",))
-
-
-@overload(operator.add)
-def add(a, b):
-    if isinstance(a, Vector) and isinstance(b, Vector):
-        return lambda a, b: _add(a, b)
-
-
-@overload(operator.mul)
-def multiply(a, b):
-    if isinstance(a, Vector) and isinstance(b, Vector):
-        return lambda a, b: _multiply(a, b)
-
+from products import PIXELS, add_product, multiply, padded
+from vectors import LENGTH, compiled, evens, fill, first_pairs, get, get_one, inlined, last_pairs, odds, put, put_one
 
 # --------------------------------------------------------------------------------------------------------- activations
 
@@ -316,65 +177,61 @@ def lay_out(grad, margin, row, W, n, stride):
     wrap(row, margin, W)
 
 
-def sampler(stride):
-    """The two functions that sample at a stride, and the other way; each compiled for that stride alone."""
+@compiled
+def sample(images, source, weight, span, edge, top, bottom, out, W, stride):
+    """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span,
+    edge: of `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
+    margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, out.strides[0]
+    memory, row_bytes = np.empty((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
+    for i in range(top, bottom):
+        line = out.ctypes.data + 4 * (i - top) * n
+        for image in images:
+            for channel in range(image.shape[1]):
+                for tap in SUMS:
+                    blend(source_rows(image, channel, source, i, tap), weight[i, tap, 0], weight[i, tap, 1], margin,
+                          memory.ctypes.data + tap * row_bytes, W)
+                for tap in range(9):
+                    row = memory.ctypes.data + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
+                    read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
+                         line + tap * line_bytes, n, stride)
+                line += 9 * line_bytes
+    if len(edge):
+        mend_sample(images, source, weight, edge, top, bottom, out, W, stride)
 
-    @compiled
-    def sample(images, source, weight, span, edge, top, bottom, out, W):
-        """The taps of output rows top to bottom - 1. images: a tuple, (H, C, W) each; source, weight, span,
-        edge: of `geometry.RowTaps`; out: (9 for each channel of the images, W / stride pixels for each of the rows)."""
-        margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, out.strides[0]
-        memory, row_bytes = np.empty((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
-        for i in range(top, bottom):
-            line = out.ctypes.data + 4 * (i - top) * n
-            for image in images:
-                for channel in range(image.shape[1]):
-                    for tap in SUMS:
-                        blend(source_rows(image, channel, source, i, tap), weight[i, tap, 0], weight[i, tap, 1], margin,
-                              memory.ctypes.data + tap * row_bytes, W)
-                    for tap in range(9):
-                        row = memory.ctypes.data + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
-                        read(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
-                             line + tap * line_bytes, n, stride)
-                    line += 9 * line_bytes
-        if len(edge):
-            mend_sample(images, source, weight, edge, top, bottom, out, W, stride)
 
-    @compiled
-    def spread(grad, source, weight, span, edge, top, bottom, images, W):
-        """The transpose of `sample`: adds to the images what grad (9 for each channel, pixels) passes on."""
-        margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, grad.strides[0]
-        memory, row_bytes = np.zeros((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
-        sums, nothing = np.empty((9, W), np.float32), (np.float32(0), np.float32(0))
-        for i in range(top, bottom):
-            line = grad.ctypes.data + 4 * (i - top) * n
-            for image in images:
-                for channel in range(image.shape[1]):
-                    for tap in range(9):
-                        row = memory.ctypes.data + tap * row_bytes
-                        lay_out(line + tap * line_bytes, margin, row, W, n, stride)
-                        row += 4 * (margin - source[i, tap, 2] - 1)
-                        total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
-                        if tap % 3 == 2:
-                            increase(total, row + 4, weight[i, tap, 2], row, weight[i, tap, 3], W)
-                        else:
-                            weigh(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
-                    for tap in (0, 3, 6):
-                        sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
-                        of_sides = weight[i, tap, 0], weight[i, tap, 1]
-                        of_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
-                        rows = source_rows(image, channel, source, i, tap)
-                        others = source_rows(image, channel, source, i, tap + 1)
-                        if rows == others:
-                            pass_on(sides, middle, of_sides, of_middle, rows, W)
-                        else:
-                            pass_on(sides, sides, of_sides, nothing, rows, W)
-                            pass_on(middle, middle, of_middle, nothing, others, W)
-                    line += 9 * line_bytes
-        if len(edge):
-            mend_spread(grad, source, weight, edge, top, bottom, images, W, stride)
-
-    return sample, spread
+@compiled
+def spread(grad, source, weight, span, edge, top, bottom, images, W, stride):
+    """The transpose of `sample`: adds to the images what grad (9 for each channel, pixels) passes on."""
+    margin, n, line_bytes = widest(span, top, bottom, stride), W // stride, grad.strides[0]
+    memory, row_bytes = np.zeros((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
+    sums, nothing = np.empty((9, W), np.float32), (np.float32(0), np.float32(0))
+    for i in range(top, bottom):
+        line = grad.ctypes.data + 4 * (i - top) * n
+        for image in images:
+            for channel in range(image.shape[1]):
+                for tap in range(9):
+                    row = memory.ctypes.data + tap * row_bytes
+                    lay_out(line + tap * line_bytes, margin, row, W, n, stride)
+                    row += 4 * (margin - source[i, tap, 2] - 1)
+                    total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
+                    if tap % 3 == 2:
+                        increase(total, row + 4, weight[i, tap, 2], row, weight[i, tap, 3], W)
+                    else:
+                        weigh(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
+                for tap in (0, 3, 6):
+                    sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
+                    of_sides = weight[i, tap, 0], weight[i, tap, 1]
+                    of_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
+                    rows = source_rows(image, channel, source, i, tap)
+                    others = source_rows(image, channel, source, i, tap + 1)
+                    if rows == others:
+                        pass_on(sides, middle, of_sides, of_middle, rows, W)
+                    else:
+                        pass_on(sides, sides, of_sides, nothing, rows, W)
+                        pass_on(middle, middle, of_middle, nothing, others, W)
+                line += 9 * line_bytes
+    if len(edge):
+        mend_spread(grad, source, weight, edge, top, bottom, images, W, stride)
 
 
 # ------------------------------------------------------------------------------------------------------------- pooling
@@ -473,3 +330,106 @@ def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, top, bo
                 to_f[j] = to_cell * before[j] * f[j] * (one - f[j])
                 to_o[j] = from_hidden[j] * shown * o[j] * (one - o[j])
                 to_g[j] = to_cell * i[j] * (one - g[j] * g[j])
+
+
+# -------------------------------------------------------------------------------------------------------------- layers
+# Each goes through pieces first to last - 1 of an output image, `rows` rows of it each, the last one perhaps fewer.
+# What a piece needs in between is written to memory that is given, with room for its pixels, in a multiple of PIXELS:
+#     samples     9 lines for each channel and one of ones, for the bias, in a multiple of ROWS
+#     products    (pieces, O, columns), for each piece its own or one for all
+#     gradient    that of the products: O lines, in a multiple of COLUMNS
+#     passed_on   that of the samples of the receivers
+# What these hold beyond what is written does not matter. taps: the arrays of `geometry.RowTaps`; packed: by
+# `products.pack`, the kernel (O, lines of samples), or going back (lines passed on, O).
+
+
+@inlined
+def convolve(images, taps, packed, samples, products, top, bottom, W):
+    """Fills products (O, columns) of rows top to bottom - 1."""
+    N, lines = padded((bottom - top) * W, PIXELS), 0
+    for image in images:
+        lines += 9 * image.shape[1]
+    sample(images, *taps, top, bottom, samples, W, 1)
+    samples[lines] = 1
+    multiply(packed, samples[:lines + 1, :N], products[:, :N])
+
+
+@inlined
+def convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W):
+    """Adds what the gradient of the products of rows top to bottom - 1 passes on: to grad_kernel, with as many lines as
+    the samples and as many columns as the gradient has lines, and to the receivers, gradients of the last images."""
+    n, lines = (bottom - top) * W, 0
+    N = padded(n, PIXELS)
+    for image in images:
+        lines += 9 * image.shape[1]
+    sample(images, *taps, top, bottom, samples, W, 1)
+    samples[lines] = 1
+    samples[:, n:N] = 0
+    gradient[:, n:N] = 0
+    add_product(packed, grad_kernel, samples[:, :N], gradient[:, :N])
+    multiply(packed, gradient[:O, :N], passed_on[:, :N])
+    spread(passed_on, *taps, top, bottom, receivers, W, 1)
+
+
+@compiled
+def advance_pieces(images, taps, packed, samples, gates, cell, next_hidden, next_cell, first, last, rows):
+    """A step of the LSTM; gates: the products, activated."""
+    H, _, W = cell.shape
+    for piece in range(first, last):
+        top, bottom, here = piece * rows, min(piece * rows + rows, H), gates[piece % len(gates)]
+        convolve(images, taps, packed, samples, here, top, bottom, W)
+        advance(here, cell, next_hidden, next_cell, top, bottom, W)
+
+
+@compiled
+def retreat_pieces(images, taps, packed, samples, gates, cell, next_cell, grad_hidden, grad_cell, grad_before, gradient,
+                   grad_kernel, passed_on, receivers, first, last, rows):
+    """The gradients of `advance_pieces`: see `convolve_backward` and `retreat`."""
+    H, _, W = cell.shape
+    for piece in range(first, last):
+        top, bottom = piece * rows, min(piece * rows + rows, H)
+        retreat(gates[piece], cell, next_cell, grad_hidden, grad_cell, grad_before, top, bottom, gradient, W)
+        convolve_backward(images, taps, packed, samples, gradient, gates.shape[1], grad_kernel, passed_on, receivers,
+                          top, bottom, W)
+
+
+@compiled
+def convolve_pieces(images, taps, packed, samples, products, out, first, last, rows):
+    """A convolution; out (H, O, W)."""
+    H, O, W = out.shape
+    for piece in range(first, last):
+        top, bottom = piece * rows, min(piece * rows + rows, H)
+        convolve(images, taps, packed, samples, products[0], top, bottom, W)
+        for i in range(top, bottom):
+            out[i] = products[0, :, (i - top) * W:(i - top + 1) * W]
+
+
+@compiled
+def convolve_pieces_backward(images, taps, packed, samples, grad, gradient, grad_kernel, passed_on, receivers, first,
+                             last, rows):
+    """The gradients of `convolve_pieces`; grad: that of out."""
+    H, O, W = grad.shape
+    for piece in range(first, last):
+        top, bottom = piece * rows, min(piece * rows + rows, H)
+        for i in range(top, bottom):
+            gradient[:O, (i - top) * W:(i - top + 1) * W] = grad[i]
+        convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W)
+
+
+@compiled
+def pool_pieces(images, taps, samples, out, first, last, rows, stride):
+    """The largest of the taps of a tuple of one image; out (H, C, W)."""
+    for piece in range(first, last):
+        top, bottom = piece * rows, min(piece * rows + rows, len(out))
+        sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
+        find_largest(samples, out[top:bottom], out.shape[2])
+
+
+@compiled
+def pool_pieces_backward(images, taps, samples, grad, receivers, first, last, rows, stride):
+    """The gradients of `pool_pieces`; grad: that of out."""
+    for piece in range(first, last):
+        top, bottom = piece * rows, min(piece * rows + rows, len(grad))
+        sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
+        share_out(samples, grad[top:bottom], grad.shape[2])
+        spread(samples, *taps, top, bottom, receivers, images[0].shape[2], stride)

@@ -10,49 +10,30 @@ import ctypes
 import platform
 from collections import defaultdict
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
 from geometry import row_taps
-from products import add_product, multiplier, product_type
 from threads import for_each, scratch
 
 try:
     import cpu_kernels
+    from products import COLUMNS, PIXELS, ROWS, pack, padded
 except ImportError:
     cpu_kernels = None
 
-PIECE_SAMPLES = 400_000  # handled at a time, 1.6 MB: fewer cost time by their number, more no longer lie in a cache
+PIECE_SAMPLES = 100_000  # handled at a time, 0.4 MB: more no longer lie in a cache of one core
 FEWEST_PIECES = 8  # of an image, where it has so many rows: for as many threads
 TILE_PIXELS = 1920  # whose gradients are added up by one thread
 
 
 def serves(x):
     """Whether these layers take x."""
-    return cpu_kernels is not None and x.device.type == "cpu" and x.dtype == torch.float32
-
-
-# ------------------------------------------------------------------------------------------------------------ sampling
-
-
-@lru_cache
-def kernels(stride):
-    """`cpu_kernels.sampler`, once for each stride."""
-    return cpu_kernels.sampler(stride)
-
-
-def sample(images, taps, top, bottom, out, stride=1):
-    """Fills out (9 for each channel, pixels) with the taps of output rows top to bottom - 1. images: a tuple,
-    (H, C, W) each; all NumPy."""
-    kernels(stride)[0](images, *taps, top, bottom, out, images[0].shape[2])
-
-
-def spread(grad, taps, top, bottom, images, stride=1):
-    """The transpose of `sample`: adds to the images what a gradient of the taps passes on."""
-    kernels(stride)[1](grad, *taps, top, bottom, images, images[0].shape[2])
+    return (cpu_kernels is not None and x.device.type == "cpu" and x.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu"))
 
 
 def row_by_row(x):
@@ -60,9 +41,14 @@ def row_by_row(x):
     rows = x.transpose(1, 2)
     if rows.is_contiguous() or rows.requires_grad:
         return rows.contiguous()
-    copy, pieces = torch.empty(rows.shape), split(range(rows.shape[1]), 16)  # torch's own threads would go on spinning
-    for_each(lambda piece: copy[:, slice(*piece)].copy_(rows[:, slice(*piece)]), pieces, x.device)
-    return copy
+    return torch.from_numpy(np.ascontiguousarray(rows.numpy()))  # torch's own threads would go on spinning
+
+
+def zeros_like(images):
+    """Zeros, in the shape of images (B, H, C, W)."""
+    zeros, parts = torch.empty_like(images), split(range(images.shape[1]), 16)
+    for_each(lambda part: zeros[:, slice(*part)].zero_(), parts, images.device)
+    return zeros
 
 
 def by_image(tensors):
@@ -73,114 +59,109 @@ def by_image(tensors):
 # -------------------------------------------------------------------------------------------------------------- pieces
 
 
-def split(rows, rows_a_piece):
-    """(first, last + 1) of pieces of a range of rows."""
-    return [(row, min(row + rows_a_piece, rows.stop)) for row in range(rows.start, rows.stop, rows_a_piece)]
+class Pieces(NamedTuple):
+    """Of an output image, handled one at a time."""
+
+    count: int
+    rows: int  # of each; the last one may have fewer
+    columns: int  # of memory: at least the pixels of each
+
+    def parts(self):
+        """(first, last + 1) of several pieces each, for threads to take in turns: every thread four, so that none waits
+        long for the last one, and few, since Python hands them out."""
+        return split(range(self.count), max(1, self.count // (4 * torch.get_num_threads())))
+
+
+def split(numbers, step):
+    """(first, last + 1) of parts of a range."""
+    return [(number, min(number + step, numbers.stop)) for number in range(numbers.start, numbers.stop, step)]
 
 
 def split_image(height, width, channels):
-    """(first row, last + 1) of the pieces of an image, nine samples of each channel in a pixel."""
-    return split(range(height), max(1, min(PIECE_SAMPLES // (9 * channels * width), height // FEWEST_PIECES)))
+    """The `Pieces` of an output image, with nine samples of each channel in a pixel."""
+    rows = max(1, min(PIECE_SAMPLES // (9 * channels * width), height // FEWEST_PIECES))
+    return Pieces(-(-height // rows), rows, padded(rows * width, PIXELS))
 
 
 @lru_cache(maxsize=32)
 def split_tiles(height, width, channels, stride, geometry):
-    """Two lists of tiles, each a list of consecutive pieces of the output; no two tiles of one list read the same rows.
-    One after the other, the lists can add to the rows that they read on many threads, and always in the same order."""
-    taps, width = row_taps(height, width, stride, geometry), width // stride
-    pieces = split_image(len(taps.span), width, channels)
-    count = -(-TILE_PIXELS // (pieces[0][1] * width))
+    """Two lists of tiles: (first, last + 1) of consecutive pieces of the output each; no two tiles of one list read the
+    same rows. One after the other, the lists can add to the rows that they read on many threads, and always in the same
+    order."""
+    span, width = row_taps(height, width, stride, geometry).span, width // stride
+    pieces = split_image(len(span), width, channels)
+    count = -(-TILE_PIXELS // (pieces.rows * width))
     while True:
-        tiles = [pieces[first:last] for first, last in split(range(len(pieces)), count)]
-        spans = [taps.span[tile[0][0]:tile[-1][1]] for tile in tiles]
-        if all(span[:, 1].max() <= other[:, 0].min() for span, other in zip(spans, spans[2:])):
+        tiles = split(range(pieces.count), count)
+        spans = [span[first * pieces.rows:last * pieces.rows] for first, last in tiles]
+        if all(one[:, 1].max() <= other[:, 0].min() for one, other in zip(spans, spans[2:])):
             return tiles[::2], tiles[1::2]
         count += 1
 
 
 def for_each_tile(work, tiles, images, device):
-    """Calls work(part, b, n) for tiles[part][n] of every image b, one part of the tiles after the other."""
-    for part in (0, 1):
-        pieces = [(part, b, n) for b in range(images) for n in range(len(tiles[part]))]
-        for_each(lambda piece: work(*piece), pieces, device)
+    """Calls work(b, n, first, last) for tile n, of both lists one after the other, of every image b."""
+    numbered = [(n, *tile) for n, tile in enumerate(tiles[0] + tiles[1])]
+    for part in (numbered[:len(tiles[0])], numbered[len(tiles[0]):]):
+        for_each(lambda turn: work(*turn), [(b, *tile) for b in range(images) for tile in part], device)
 
 
 # --------------------------------------------------------------------------------------------------------- convolution
 
 
-def convolve(sources, weight, bias, geometry, dtype, finish, out=None):
-    """Convolves the sources' channels, images (B, H, C, W), a few rows at a time.
+def convolve(sources, weight, bias, geometry, work):
+    """Convolves the sources' channels, images (B, H, C, W).
 
-    Calls finish(b, top, bottom, products) for rows top to bottom - 1 of image b, with products (O, pixels). They live
-    as long as the call, or in out: (B, O * H * W), in blocks as `block` returns them.
+    Calls work(b, given, products, first, last, rows) for pieces first to last - 1, all in turns, of every image b, with
+    what `cpu_kernels` is given, up to the samples, and with memory for the products of one piece.
     """
     B, H, _, W = sources[0].shape
-    taps, images, channels = row_taps(H, W, 1, geometry), by_image(sources), weight.shape[1]
+    images, taps, pieces = by_image(sources), tuple(row_taps(H, W, 1, geometry)), split_image(H, W, weight.shape[1])
     kernel = np.concatenate([weight.detach().numpy().reshape(len(weight), -1), bias.detach().numpy()[:, None]], axis=1)
-    multiply = multiplier(kernel, dtype)
-    out = None if out is None else out.numpy()
+    packed = pack(kernel)
 
-    def work(piece):
-        b, (top, bottom) = piece
-        place = None if out is None else block(out[b], len(weight), top * W, bottom * W)
-        finish(b, top, bottom, multiply(samples_and_one(images[b], channels, taps, top, bottom, W), place))
+    def take(turn):
+        b, first, last = turn
+        samples = scratch.of("samples", padded(kernel.shape[1], ROWS), pieces.columns)
+        products = scratch.of("products", len(weight), pieces.columns)[None]
+        work(b, (images[b], taps, packed, samples), products, first, last, pieces.rows)
 
-    pieces = split_image(H, W, channels)
-    for_each(work, [(b, rows) for b in range(B) for rows in pieces], weight.device)
-
-
-def samples_and_one(images, channels, taps, top, bottom, W):
-    """The taps of these rows, then ones for the bias: (9 * channels + 1, pixels), until the thread's next."""
-    samples = scratch.of("samples", 9 * channels + 1, (bottom - top) * W)
-    sample(images, taps, top, bottom, samples)
-    samples[-1] = 1
-    return samples
+    for_each(take, [(b, *part) for b in range(B) for part in pieces.parts()], weight.device)
 
 
-def block(values, channels, start, stop):
-    """Where values (channels * H * W,) have those of pixels start to stop - 1 of a piece: (channels, pixels)."""
-    return values[channels * start:channels * stop].reshape(channels, stop - start)
-
-
-def convolve_backward(sources, weight, geometry, dtype, gradient, first_source):
+def convolve_backward(sources, weight, geometry, first_source, work):
     """Gradients of the sources from first_source on, of the weight and of the bias.
 
-    gradient(b, top, bottom): that of the products of these rows, (O, pixels), asked for once for each row.
+    Calls work(b, given, memory, first, last, rows) for the pieces of every tile of every image b, with what
+    `cpu_kernels` is given, up to the samples, and from the gradient on.
     """
     B, H, _, W = sources[0].shape
     O, C = weight.shape[:2]
-    taps, tiles, images = row_taps(H, W, 1, geometry), split_tiles(H, W, C, 1, geometry), by_image(sources)
-    grads = [zeros_like(source) for source in sources[first_source:]]
-    receivers = by_image(grads)
-    skipped = sum(source.shape[2] for source in sources[:first_source])
-    multiply = multiplier(np.ascontiguousarray(weight.detach().numpy()[:, skipped:].reshape(O, -1).T), dtype)
-    grad_kernels = weight.new_empty(B, sum(map(len, tiles)), 9 * C + 1, O)
+    images, taps, pieces = by_image(sources), tuple(row_taps(H, W, 1, geometry)), split_image(H, W, C)
+    grads, tiles = [zeros_like(source) for source in sources[first_source:]], split_tiles(H, W, C, 1, geometry)
+    receivers, skipped = by_image(grads), sum(source.shape[2] for source in sources[:first_source])
+    packed = pack(weight.detach().numpy()[:, skipped:].reshape(O, -1).T)
+    lines, columns = padded(9 * C + 1, ROWS), padded(O, COLUMNS)
+    grad_kernels = weight.new_empty(B, sum(map(len, tiles)), lines, columns)
     of_tiles = grad_kernels.numpy()
 
-    def work(part, b, n):
-        grad_kernel = of_tiles[b, n + part * len(tiles[0])]
-        grad_kernel[:] = 0
-        for top, bottom in tiles[part][n]:
-            grad = gradient(b, top, bottom)
-            add_product(grad_kernel, samples_and_one(images[b], C, taps, top, bottom, W), grad, dtype)
-            spread(multiply(grad), taps, top, bottom, receivers[b])
+    def take(b, n, first, last):
+        of_tiles[b, n] = 0
+        samples = scratch.of("samples", lines, pieces.columns)
+        gradient = scratch.of("gradient", columns, pieces.columns)
+        passed_on = scratch.of("passed on", 9 * (C - skipped), pieces.columns)
+        work(b, (images[b], taps, packed, samples), (gradient, of_tiles[b, n], passed_on, receivers[b]), first, last,
+             pieces.rows)
 
-    for_each_tile(work, tiles, B, weight.device)
-    grad_kernel = weight.new_empty(9 * C + 1, O)
+    for_each_tile(take, tiles, B, weight.device)
+    grad_kernel = weight.new_empty(lines, columns)
 
-    def sum_rows(rows):
-        torch.sum(grad_kernels[:, :, rows], dim=(0, 1), out=grad_kernel[rows])
+    def sum_lines(part):
+        torch.sum(grad_kernels[:, :, slice(*part)], dim=(0, 1), out=grad_kernel[slice(*part)])
 
-    for_each(sum_rows, [slice(*rows) for rows in split(range(9 * C + 1), 64)], weight.device)
-    grad_weight = np.ascontiguousarray(grad_kernel[:-1].numpy().T).reshape(weight.shape)
-    return grads, torch.from_numpy(grad_weight), grad_kernel[-1]
-
-
-def zeros_like(images):
-    """Zeros, in the shape of images (B, H, C, W)."""
-    zeros, pieces = torch.empty_like(images), split(range(images.shape[1]), 16)
-    for_each(lambda rows: zeros[:, slice(*rows)].zero_(), pieces, images.device)
-    return zeros
+    for_each(sum_lines, split(range(lines), 64), weight.device)
+    grad_weight = np.ascontiguousarray(grad_kernel[:9 * C, :O].numpy().T).reshape(weight.shape)
+    return grads, torch.from_numpy(grad_weight), grad_kernel[9 * C, :O].clone()
 
 
 # ----------------------------------------------------------------------------------------------------------- LSTM step
@@ -191,21 +172,22 @@ def lstm_step(x, hidden, cell, weight, bias, geometry):
     tensors = row_by_row(x), row_by_row(hidden), row_by_row(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         keep_freed_memory()
-        state = _LSTMStep.apply(*tensors, geometry, product_type(x))
+        state = _LSTMStep.apply(*tensors, geometry)
     else:
-        state = advance(*tensors, geometry, product_type(x))
+        state = advance(*tensors, geometry)
     return tuple(values.transpose(1, 2) for values in state)
 
 
-def advance(x, hidden, cell, weight, bias, geometry, dtype, gates=None):
-    """The next state, row by row; also fills gates (B, 4 * hidden * H * W), activated, where they are to be kept."""
-    next_state, W = (torch.empty_like(cell), torch.empty_like(cell)), x.shape[3]
+def advance(x, hidden, cell, weight, bias, geometry, gates=None):
+    """The next state, row by row; also fills gates (B, pieces, 4 * hidden, columns), activated, where they are to be
+    kept."""
+    next_state = torch.empty_like(cell), torch.empty_like(cell)
     states = by_image([cell, *next_state])
 
-    def finish(b, top, bottom, products):
-        cpu_kernels.advance(products, *states[b], top, bottom, W)
+    def work(b, given, products, *place):
+        cpu_kernels.advance_pieces(*given, products if gates is None else gates[b], *states[b], *place)
 
-    convolve((x, hidden), weight, bias, geometry, dtype, finish, gates)
+    convolve((x, hidden), weight, bias, geometry, work)
     return next_state
 
 
@@ -213,10 +195,11 @@ class _LSTMStep(torch.autograd.Function):
     """See `fused.lstm_step`; images row by row."""
 
     @staticmethod
-    def forward(ctx, x, hidden, cell, weight, bias, geometry, dtype):
+    def forward(ctx, x, hidden, cell, weight, bias, geometry):
         B, H, _, W = x.shape
-        ctx.geometry, ctx.dtype, ctx.gates = geometry, dtype, Lent(B, len(bias) * H * W)
-        next_state = advance(x, hidden, cell, weight, bias, geometry, dtype, ctx.gates.memory)
+        pieces = split_image(H, W, weight.shape[1])
+        ctx.geometry, ctx.gates = geometry, Lent(B, pieces.count, len(bias), pieces.columns)
+        next_state = advance(x, hidden, cell, weight, bias, geometry, ctx.gates.memory.numpy())
         ctx.save_for_backward(x, hidden, cell, weight, next_state[1])
         return next_state
 
@@ -224,19 +207,15 @@ class _LSTMStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_hidden, grad_cell):
         x, hidden, cell, weight, next_cell = ctx.saved_tensors
-        gates, channels, W, grad_before = ctx.gates.memory.numpy(), len(weight), x.shape[3], torch.empty_like(cell)
-        grads = grad_hidden.contiguous(), grad_cell.contiguous(), grad_before
-        states = by_image([cell, next_cell, *grads])
+        gates, grad_before = ctx.gates.memory.numpy(), torch.empty_like(cell)
+        states = by_image([cell, next_cell, grad_hidden.contiguous(), grad_cell.contiguous(), grad_before])
 
-        def gradient(b, top, bottom):
-            grad_gates = scratch.of("gradient", channels, (bottom - top) * W)
-            here = block(gates[b], channels, top * W, bottom * W)
-            cpu_kernels.retreat(here, *states[b], top, bottom, grad_gates, W)
-            return grad_gates
+        def work(b, given, memory, *place):
+            cpu_kernels.retreat_pieces(*given, gates[b], *states[b], *memory, *place)
 
         first = 0 if ctx.needs_input_grad[0] else 1
-        grads, grad_weight, grad_bias = convolve_backward((x, hidden), weight, ctx.geometry, ctx.dtype, gradient, first)
-        return *[None] * first, *grads, grad_before, grad_weight, grad_bias, None, None
+        grads, grad_weight, grad_bias = convolve_backward((x, hidden), weight, ctx.geometry, first, work)
+        return *[None] * first, *grads, grad_before, grad_weight, grad_bias, None
 
 
 @lru_cache
@@ -271,37 +250,37 @@ class Lent:
 
 def conv(x, weight, bias, geometry):
     """A convolution of stride 1: (B, C, H, W), weight (O, C, 3, 3), bias (O,) -> (B, O, H, W)"""
-    return _Conv.apply(row_by_row(x), weight, bias, geometry, product_type(x)).transpose(1, 2)
+    return _Conv.apply(row_by_row(x), weight, bias, geometry).transpose(1, 2)
 
 
 class _Conv(torch.autograd.Function):
     """See `conv`; images row by row."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, geometry, dtype):
+    def forward(ctx, x, weight, bias, geometry):
         B, H, _, W = x.shape
-        ctx.geometry, ctx.dtype = geometry, dtype
+        ctx.geometry = geometry
         ctx.save_for_backward(x, weight)
         out = x.new_empty(B, H, len(weight), W)
         images = out.numpy()
 
-        def finish(b, top, bottom, products):
-            images[b, top:bottom] = products.reshape(len(weight), -1, W).swapaxes(0, 1)
+        def work(b, given, products, *place):
+            cpu_kernels.convolve_pieces(*given, products, images[b], *place)
 
-        convolve((x,), weight, bias, geometry, dtype, finish)
+        convolve((x,), weight, bias, geometry, work)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        images = grad.numpy()
+        images = grad.contiguous().numpy()
 
-        def gradient(b, top, bottom):
-            return np.ascontiguousarray(images[b, top:bottom].swapaxes(0, 1)).reshape(len(weight), -1)
+        def work(b, given, memory, *place):
+            cpu_kernels.convolve_pieces_backward(*given, images[b], *memory, *place)
 
-        (grad_x,), *rest = convolve_backward((x,), weight, ctx.geometry, ctx.dtype, gradient, 0)
-        return grad_x, *rest, None, None
+        (grad_x,), grad_weight, grad_bias = convolve_backward((x,), weight, ctx.geometry, 0, work)
+        return grad_x, grad_weight, grad_bias, None
 
 
 def max_pool(x, stride, geometry):
@@ -317,19 +296,16 @@ class _MaxPool(torch.autograd.Function):
         B, H, C, W = x.shape
         ctx.stride, ctx.geometry = stride, geometry
         ctx.save_for_backward(x)
-        taps, n = row_taps(H, W, stride, geometry), W // stride
-        out = x.new_empty(B, len(taps.span), C, n)
-        images = by_image((x, out))
+        taps, n = tuple(row_taps(H, W, stride, geometry)), W // stride
+        out, pieces = x.new_empty(B, len(taps[0]), C, n), split_image(len(taps[0]), n, C)
+        images, pooled = by_image([x]), out.numpy()
 
-        def work(piece):
-            b, (top, bottom) = piece
-            image, pooled = images[b]
-            samples = scratch.of("samples", 9 * C, (bottom - top) * n)
-            sample((image,), taps, top, bottom, samples, stride)
-            cpu_kernels.find_largest(samples, pooled[top:bottom], n)
+        def take(turn):
+            b, first, last = turn
+            samples = scratch.of("samples", 9 * C, pieces.columns)
+            cpu_kernels.pool_pieces(images[b], taps, samples, pooled[b], first, last, pieces.rows, stride)
 
-        pieces = split_image(len(taps.span), n, C)
-        for_each(work, [(b, rows) for b in range(B) for rows in pieces], x.device)
+        for_each(take, [(b, *part) for b in range(B) for part in pieces.parts()], x.device)
         return out
 
     @staticmethod
@@ -337,17 +313,14 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx, grad):
         x, = ctx.saved_tensors
         B, H, C, W = x.shape
-        taps, tiles = row_taps(H, W, ctx.stride, ctx.geometry), split_tiles(H, W, C, ctx.stride, ctx.geometry)
-        grad_x, n = zeros_like(x), W // ctx.stride
-        images = by_image((x, grad.contiguous(), grad_x))
+        taps, tiles = tuple(row_taps(H, W, ctx.stride, ctx.geometry)), split_tiles(H, W, C, ctx.stride, ctx.geometry)
+        pieces, grad_x = split_image(len(taps[0]), W // ctx.stride, C), zeros_like(x)
+        images, given, receivers = by_image([x]), grad.contiguous().numpy(), by_image([grad_x])
 
-        def work(part, b, number):
-            image, given, receiver = images[b]
-            for top, bottom in tiles[part][number]:
-                samples = scratch.of("samples", 9 * C, (bottom - top) * n)
-                sample((image,), taps, top, bottom, samples, ctx.stride)
-                cpu_kernels.share_out(samples, given[top:bottom], n)
-                spread(samples, taps, top, bottom, (receiver,), ctx.stride)
+        def take(b, _, first, last):
+            samples = scratch.of("samples", 9 * C, pieces.columns)
+            cpu_kernels.pool_pieces_backward(images[b], taps, samples, given[b], receivers[b], first, last, pieces.rows,
+                                             ctx.stride)
 
-        for_each_tile(work, tiles, B, x.device)
+        for_each_tile(take, tiles, B, x.device)
         return grad_x, None, None

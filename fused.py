@@ -8,8 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 import cpu_layers
-from products import product_type
-from spherical_conv import channels_first, convolve, convolve_backward, pixels_first
+from spherical_conv import channels_first, convolve, convolve_backward, pixels_first, product_type
 from threads import for_each
 
 

@@ -1,81 +1,143 @@
-"""Matrix products in the precision that the caller asks for with `torch.autocast`, which itself reaches neither into
-autograd functions of one's own nor into other threads."""
+"""Matrix products of float32 on one core of a CPU, for factors of a few hundred rows and columns that lie in its cache:
+as fast as its arithmetic, without a call into a library. So a piece of the network is one compiled function.
 
-import platform
-from pathlib import Path
+A block of the product stays in registers while numbers of the left factor, each spread over a vector, are multiplied
+with vectors of the right one. Where a processor has tile registers, large products go through these (`amx`).
+"""
 
-import torch
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from threads import scratch
+import amx
+from vectors import BIG_REGISTERS, FLOATS, LENGTH, add_vectors, compiled, multiply_vectors, pointer, repeat, transpose
 
-try:
-    import amx
-except ImportError:  # numba is missing
-    amx = None
-
-
-def product_type(x):
-    """The type that matrix products of x are to be computed in: autocast's on x's device, or else x's own."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def prefers_onednn():
-    """Whether products in float32 on a CPU are to go through oneDNN, which PyTorch by itself uses for convolutions and
-    linear layers alone. On an AMD processor with AVX-512 it is twice as fast as MKL, which torch.mm calls and which has
-    none of those instructions there; on Intel's own processors MKL is the faster."""
-    cpu = Path("/proc/cpuinfo")
-    intel = "GenuineIntel" in (cpu.read_text() if cpu.is_file() else platform.processor())
-    return (platform.machine() in ("x86_64", "AMD64") and not intel and torch.backends.mkldnn.is_available()
-            and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+# Rows and vectors of a block, as many as the registers hold: of a product with a packed factor, of the same for few
+# rows, and of a product that is added to a sum.
+PACKED, FEW, ADDED = ((12, 2), (4, 2), (8, 3)) if BIG_REGISTERS else ((6, 1), (4, 1), (6, 1))
+ROWS, COLUMNS, PIXELS = 24, 48, 32  # what the sizes of products have to be multiples of
+ON_TILES = amx.available()
 
 
-ONEDNN = prefers_onednn()
-AMX = amx is not None and amx.available()
+@compiled
+def padded(count, step):
+    """The next multiple of step."""
+    return (count + step - 1) // step * step
 
 
-def multiply(a, b, dtype, out=None):
-    """The matrix product of a and b, computed in `dtype`, in a's type: out, where that is not None."""
-    if dtype == a.dtype == torch.float32 and a.device.type == "cpu" and ONEDNN:
-        product = torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
-        return product if out is None else out.copy_(product)
-    if out is None:
-        out = a.new_empty(len(a), b.shape[1])
-    if dtype == a.dtype:
-        return torch.mm(a, b, out=out)  # with out= autocast keeps its hands off
-    return out.copy_(torch.mm(a.to(dtype), b.to(dtype)))
+# -------------------------------------------------------------------------------------------------------------- blocks
 
 
-def multiplier(a, dtype):
-    """A function for products of a with many b: what can be done with a is done once. (b, out=None) gives the product,
-    computed in `dtype`; without out it lives until this thread's next. All NumPy, float32."""
-    if not suits_tiles(dtype, *a.shape):
-        left = torch.from_numpy(a)
+def block_product(rows, vectors, adding):
+    """An intrinsic that fills a block of `out`, or adds to it, with the product of `rows` rows of a left factor and
+    16 * vectors columns of a right one, `count` (at least 1) numbers long. Addresses and distances are in bytes:
+    between the left factor's rows and between its columns, between the right factor's rows, and out's."""
 
-        def multiply_by(b, out=None):
-            return multiply(left, torch.from_numpy(b), dtype, None if out is None else torch.from_numpy(out)).numpy()
+    @intrinsic
+    def fill_block(_, left, left_row, left_column, right, right_row, count, out, out_row):
+        def generate(context, builder, signature, given):
+            left, left_row, left_column, right, right_row, count, out, out_row = given
+            int64, block = ir.IntType(64), [(row, vector) for row in range(rows) for vector in range(vectors)]
 
-        return multiply_by
-    packed, rows = amx.pack(a), len(a)
+            def offset(base, by, times):
+                return builder.add(base, builder.mul(by, int64(times)))
 
-    def multiply_tiles(b, out=None):
-        if out is None:
-            out = scratch.of("product", rows, b.shape[1])
-        amx.multiply(packed, b, out)
-        return out
+            def vector_at(address, number):
+                vector = builder.load(pointer(builder, builder.add(address, int64(4 * LENGTH * number)), FLOATS))
+                vector.align = 4
+                return vector
 
-    return multiply_tiles
+            zero, entry = ir.Constant(FLOATS, [0.0] * LENGTH), builder.block
+            first = {(row, n): vector_at(offset(out, out_row, row), n) if adding else zero for row, n in block}
+            loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            here, there, to_do = (builder.phi(int64) for _ in range(3))
+            sums = {place: builder.phi(FLOATS) for place in block}
+            columns = [vector_at(there, n) for n in range(vectors)]
+            numbers = [repeat(builder, builder.load(pointer(builder, offset(here, left_row, row), ir.FloatType())))
+                       for row in range(rows)]
+            increased = {(row, n): add_vectors(builder, sums[row, n],
+                                               multiply_vectors(builder, numbers[row], columns[n])) for row, n in block}
+            nexts = builder.add(here, left_column), builder.add(there, right_row), builder.sub(to_do, int64(1))
+            for value, start, following in [*zip((here, there, to_do), (left, right, count), nexts),
+                                            *((sums[place], first[place], increased[place]) for place in block)]:
+                value.add_incoming(start, entry)
+                value.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed(">", nexts[2], int64(0)), loop, end)
+            builder.position_at_end(end)
+            for row, n in block:
+                address = builder.add(offset(out, out_row, row), int64(4 * LENGTH * n))
+                builder.store(increased[row, n], pointer(builder, address, FLOATS)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 8), generate
+
+    return fill_block
 
 
-def add_product(total, a, b, dtype):
-    """Adds to total the product of a and the transpose of b, computed in `dtype`; all NumPy."""
-    if suits_tiles(dtype, *total.shape):
+fill_block, fill_low_block, add_to_block = (block_product(*PACKED, adding=False), block_product(*FEW, adding=False),
+                                            block_product(*ADDED, adding=True))
+WIDTH, (ADDED_HEIGHT, ADDED_WIDTH) = LENGTH * PACKED[1], (ADDED[0], LENGTH * ADDED[1])
+
+
+# ------------------------------------------------------------------------------------------------------------ products
+
+
+def pack(matrix):
+    """A left factor (M, K), float32, as `multiply` takes it: for `amx`, or (panels, K, rows of a panel), filled up with
+    zeros."""
+    if ON_TILES and min(matrix.shape) >= 100:  # tiles are well filled
+        return amx.pack(np.ascontiguousarray(matrix))
+    rows, K = matrix.shape
+    height = FEW[0] if rows <= FEW[0] else PACKED[0]
+    panels = np.zeros((padded(rows, height), K), np.float32)
+    panels[:rows] = matrix
+    return np.ascontiguousarray(panels.reshape(len(panels) // height, height, K).swapaxes(1, 2))
+
+
+@compiled
+def multiply(packed, matrix, out):
+    """Fills out (M, N) with the product of a packed left factor (M, K) and a matrix (K, N). N is a multiple of PIXELS;
+    rows are contiguous."""
+    if packed.ndim == 1:
+        amx.multiply(packed, matrix, out)
+    else:
+        K, height = packed.shape[1:]
+        rest = np.empty((height, WIDTH), np.float32)
+        for left in range(0, out.shape[1], WIDTH):
+            for top in range(0, out.shape[0], height):
+                whole = top + height <= out.shape[0]
+                target = out.ctypes.data + top * out.strides[0] + 4 * left if whole else rest.ctypes.data
+                stride = out.strides[0] if whole else rest.strides[0]
+                panel = packed.ctypes.data + top // height * packed.strides[0]
+                right = matrix.ctypes.data + 4 * left
+                if height == FEW[0]:
+                    fill_low_block(panel, 4, 4 * height, right, matrix.strides[0], K, target, stride)
+                else:
+                    fill_block(panel, 4, 4 * height, right, matrix.strides[0], K, target, stride)
+                if not whole:
+                    for i in range(top, out.shape[0]):
+                        for j in range(WIDTH):
+                            out[i, left + j] = rest[i - top, j]
+
+
+@compiled
+def add_product(packed, total, a, b):
+    """Adds to total (M, N) the product of a (M, K) and the transpose of b (N, K), in the way in which `packed` is
+    multiplied. M is a multiple of ROWS, N of COLUMNS, K of PIXELS; rows are contiguous."""
+    if packed.ndim == 1:
         amx.add_product(total, a, b)
     else:
-        total, a, b = map(torch.from_numpy, (total, a, b))
-        total.add_(multiply(a, b.t(), dtype))
-
-
-def suits_tiles(dtype, rows, columns):
-    """Whether `amx` is the fastest for products with a matrix of that size: where its tiles are well filled."""
-    return AMX and dtype == torch.float32 and min(rows, columns) >= 100
+        (M, N), K = total.shape, a.shape[1]
+        right = np.empty((K, N), np.float32)
+        for top in range(0, N, LENGTH):
+            for left in range(0, K, LENGTH):
+                transpose(b.ctypes.data + top * b.strides[0] + 4 * left, b.strides[0],
+                          right.ctypes.data + left * right.strides[0] + 4 * top, right.strides[0])
+        for left in range(0, N, ADDED_WIDTH):
+            for top in range(0, M, ADDED_HEIGHT):
+                add_to_block(a.ctypes.data + top * a.strides[0], a.strides[0], 4, right.ctypes.data + 4 * left,
+                             right.strides[0], K, total.ctypes.data + top * total.strides[0] + 4 * left,
+                             total.strides[0])

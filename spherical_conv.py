@@ -28,7 +28,6 @@ from geometry import (
     sampling_grid,
     sphere_to_pixel,
 )
-from products import multiply, product_type
 from threads import for_each
 
 __all__ = ["GEOMETRIES", "SphereConv2d", "SphereMaxPool2d", "pixel_to_sphere", "sampling_grid", "sphere_to_pixel"]
@@ -164,6 +163,22 @@ def sum_blocks(block_of, like, tiles, pieces):
     for_each(compute, [(b, n) for b in range(len(like)) for n in range(len(tiles))], like.device)
     for_each_tile(add, len(like), pieces, like.device)
     return images
+
+
+def product_type(x):
+    """The type that matrix products of x are to be computed in: autocast's on x's device, or else x's own. By itself
+    autocast reaches neither into autograd functions of one's own nor into other threads."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def multiply(a, b, dtype, out=None):
+    """The matrix product of a and b, computed in `dtype`, in a's type: out, where that is not None."""
+    if out is None:
+        out = a.new_empty(len(a), b.shape[1])
+    if dtype == a.dtype:
+        return torch.mm(a, b, out=out)  # with out= autocast keeps its hands off
+    return out.copy_(torch.mm(a.to(dtype), b.to(dtype)))
 
 
 def kernel_of(weight, multiply_first):

@@ -1,7 +1,7 @@
 """The compiled kernels by themselves, against closed forms and the straightforward sampling."""
 
 import gc
-import os
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import cpu_kernels
 import cpu_layers
 from benchmarks.reference import expand, sphere_conv
-from cpu_layers import Lent, sample, spread
+from cpu_kernels import sample, spread
+from cpu_layers import Lent
 from geometry import GEOMETRIES, row_taps
 from model import SST_Sal
 from spherical_conv import SphereConv2d, SphereMaxPool2d
@@ -35,7 +36,7 @@ def all_samples(images, geometry, stride):
     for top in range(0, -(-H // stride), 2):
         bottom = min(top + 2, -(-H // stride))
         pieces.append(np.full((9 * 5, (bottom - top) * (W // stride)), np.nan, np.float32))
-        sample(images, taps, top, bottom, pieces[-1], stride)
+        sample(images, *taps, top, bottom, pieces[-1], W, stride)
     return np.concatenate(pieces, axis=1)
 
 
@@ -59,7 +60,7 @@ def test_spreading_is_the_transpose_of_sampling(size, geometry, seed):
     samples = all_samples(images, geometry, stride)
     grad = np.random.default_rng(seed + 1).standard_normal(samples.shape).astype(np.float32)
     received = tuple(np.zeros_like(image) for image in images)
-    spread(grad, row_taps(height, width, stride, geometry), 0, -(-height // stride), received, stride)
+    spread(grad, *row_taps(height, width, stride, geometry), 0, -(-height // stride), received, width, stride)
     products = [np.vdot(a.astype(np.float64), b) for a, b in zip(images, received)]
     assert np.vdot(samples.astype(np.float64), grad) == pytest.approx(sum(products), abs=1e-3)
 
@@ -89,13 +90,20 @@ def test_activation_of_nan_is_nan():
 
 
 def test_kernels_are_compiled_once_for_all_processes(tmp_path):
-    program = ("import torch, cpu_layers; from spherical_conv import SphereMaxPool2d; torch.set_num_threads(1);"
-               "SphereMaxPool2d(1, 'exact')(torch.rand(1, 1, 4, 8));"
-               "print(len(cpu_layers.kernels(1)[0].stats.cache_misses))")
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    found = [subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, text=True,
-                            capture_output=True).stdout.strip() for _ in range(2)]
-    assert found == ["1", "0"]
+    for name in ("cpu_kernels", "cpu_layers", "products", "amx", "vectors", "geometry", "threads"):
+        shutil.copy(ROOT / f"{name}.py", tmp_path)
+    program = ("import torch, cpu_kernels, cpu_layers; torch.set_num_threads(1);"
+               "cpu_layers.max_pool(torch.rand(1, 1, 4, 8), 1, 'exact');"
+               "print(len(cpu_kernels.pool_pieces.stats.cache_misses))")
+
+    def compiled():
+        return int(subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, text=True,
+                                  capture_output=True).stdout)
+
+    assert [compiled(), compiled()] == [1, 0]
+    with (tmp_path / "vectors.py").open("a") as file:  # of which parts are compiled into those of cpu_kernels
+        file.write("# changed\n")
+    assert [compiled(), compiled()] == [1, 0]
 
 
 def test_what_is_not_finite_is_noticed():
