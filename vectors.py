@@ -26,13 +26,13 @@ def cache_folder():
     here, digest = Path(__file__).parent, hashlib.sha256()
     for name in ("vectors.py", "products.py", "amx.py", "cpu_kernels.py"):
         digest.update((here / name).read_bytes())
-    for parent in (numba.config.CACHE_DIR or here / "__pycache__", Path.home() / ".cache" / "sst_sal"):
-        folder = Path(parent) / f"kernels-{digest.hexdigest()[:16]}"
+    for parent in (numba.config.CACHE_DIR or here / "__pycache__", "~/.cache/sst_sal"):
         try:
+            folder = Path(parent).expanduser() / f"kernels-{digest.hexdigest()[:16]}"
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
             return str(folder)
-        except OSError:
+        except (OSError, RuntimeError):  # not to be written to; nobody's home is known
             continue
     return None
 

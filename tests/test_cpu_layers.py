@@ -1,6 +1,7 @@
 """The compiled kernels by themselves, against closed forms and the straightforward sampling."""
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -89,21 +90,26 @@ def test_activation_of_nan_is_nan():
         assert np.isnan(out).all()
 
 
-def test_kernels_are_compiled_once_for_all_processes(tmp_path):
+@pytest.mark.parametrize("read_only", [False, True])
+def test_kernels_are_compiled_once_for_all_processes(tmp_path, read_only):
     for name in ("cpu_kernels", "cpu_layers", "products", "amx", "vectors", "geometry", "threads"):
         shutil.copy(ROOT / f"{name}.py", tmp_path)
+    if read_only:
+        (tmp_path / "__pycache__").write_text("no folder can be made here")
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     program = ("import torch, cpu_kernels, cpu_layers; torch.set_num_threads(1);"
                "cpu_layers.max_pool(torch.rand(1, 1, 4, 8), 1, 'exact');"
                "print(len(cpu_kernels.pool_pieces.stats.cache_misses))")
 
     def compiled():
         return int(subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, text=True,
-                                  capture_output=True).stdout)
+                                  env=environment | {"HOME": str(tmp_path)}, capture_output=True).stdout)
 
     assert [compiled(), compiled()] == [1, 0]
-    with (tmp_path / "vectors.py").open("a") as file:  # of which parts are compiled into those of cpu_kernels
+    with (tmp_path / "vectors.py").open("a") as file:  # parts of which are compiled into the functions of cpu_kernels
         file.write("# changed\n")
     assert [compiled(), compiled()] == [1, 0]
+    assert (tmp_path / ".cache" / "sst_sal").exists() == read_only
 
 
 def test_what_is_not_finite_is_noticed():
