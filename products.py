@@ -35,7 +35,7 @@ def block_product(rows, vectors, adding):
     between the left factor's rows and between its columns, between the right factor's rows, and out's."""
 
     @intrinsic
-    def fill_block(_, left, left_row, left_column, right, right_row, count, out, out_row):
+    def product(_, left, left_row, left_column, right, right_row, count, out, out_row):
         def generate(context, builder, signature, given):
             left, left_row, left_column, right, right_row, count, out, out_row = given
             int64, block = ir.IntType(64), [(row, vector) for row in range(rows) for vector in range(vectors)]
@@ -74,7 +74,7 @@ def block_product(rows, vectors, adding):
 
         return types.void(*[types.intp] * 8), generate
 
-    return fill_block
+    return product
 
 
 fill_block, fill_low_block, add_to_block = (block_product(*PACKED, adding=False), block_product(*FEW, adding=False),
