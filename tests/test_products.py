@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import amx
 import products
-from products import COLUMNS, PIXELS, ROWS, add_product, multiply, pack, padded
+from products import COLUMNS, PIXELS, ROWS, add_product, block_product, multiply, pack, padded
+from vectors import inlined
 
 ON_TILES = pytest.mark.skipif(not products.ON_TILES, reason="this processor has no tile registers (AMX)")
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)
@@ -42,6 +43,24 @@ def check(sizes, exponent=0, seed=0):
     total = np.ones((len(left), len(right)), np.float32)
     add_product(packed, total, left, right)
     assert np.all(np.abs(total[:rows, :columns] - exact - 1) <= limit + 1e-6 * (1 + np.abs(exact)))
+
+
+@pytest.mark.parametrize("adding", [False, True])
+@pytest.mark.parametrize(("rows", "vectors"), [(12, 2), (4, 2), (8, 3), (6, 1), (4, 1)])
+def test_blocks_of_every_shape_that_some_processor_uses(rows, vectors, adding):
+    """Also those of processors with other registers than this one has."""
+    block = block_product(rows, vectors, adding)
+
+    @inlined
+    def fill(left, right, out):
+        block(left.ctypes.data, left.strides[0], 4, right.ctypes.data, right.strides[0], left.shape[1], out.ctypes.data,
+              out.strides[0])
+
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((rows, 5), np.float32), rng.standard_normal((5, 16 * vectors), np.float32)
+    out = np.ones((rows, 16 * vectors), np.float32)
+    fill(left, right, out)
+    np.testing.assert_allclose(out, left @ right + adding, rtol=0, atol=1e-5)
 
 
 @settings(deadline=None)
