@@ -40,9 +40,10 @@ def check(sizes, exponent=0, seed=0):
     assert np.all(np.abs(out[:rows, :columns] - exact) <= limit)
     assert np.isnan(out[rows]).all() and np.isnan(out[:, -1]).all()  # nothing is written beside it
     left, right = fill_up(a, ROWS, PIXELS), fill_up(b.T, COLUMNS, PIXELS)
-    total = np.ones((len(left), len(right)), np.float32)
-    add_product(packed, total, left, right)
-    assert np.all(np.abs(total[:rows, :columns] - exact - 1) <= limit + 1e-6 * (1 + np.abs(exact)))
+    total = np.zeros((len(left), len(right)), np.float32)
+    for count in (1, 2):
+        add_product(packed, total, left, right)
+        assert np.all(np.abs(total[:rows, :columns] - count * exact) <= count * limit)
 
 
 @pytest.mark.parametrize("adding", [False, True])
