@@ -14,12 +14,12 @@ import ctypes
 import platform
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from vectors import compiled, inlined, pointer, transpose
+from vectors import compiled, host_has, inlined, pointer, transpose
 
 BYTE, WORD, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 STEP = 32  # numbers of a row that one `dot` takes
@@ -34,10 +34,9 @@ def available():
     """Whether this processor has such tiles, and the system lets this process use them."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return False
-    features = binding.get_host_cpu_features()
     ask_for_permission, of_tile_data, prctl = 0x1023, 18, 158  # once in a process; threads and forks inherit it
-    return (features.get("amx-tile", False) and features.get("amx-bf16", False)
-            and ctypes.CDLL(None).syscall(prctl, ask_for_permission, of_tile_data) == 0)
+    return (host_has("amx-tile", "amx-bf16") and
+            ctypes.CDLL(None).syscall(prctl, ask_for_permission, of_tile_data) == 0)
 
 
 # -------------------------------------------------------------------------------------------------------- instructions

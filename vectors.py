@@ -48,7 +48,18 @@ def compiled(function):
 
 
 inlined = njit(inline="always", **OPTIONS)
-BIG_REGISTERS = binding.get_host_cpu_features().get("avx512f", False)  # 32 of a whole vector each
+
+
+def host_has(*features):
+    """Whether this processor has all these of LLVM's names; no where LLVM cannot tell, as on some systems."""
+    try:
+        present = binding.get_host_cpu_features()
+    except RuntimeError:
+        return False
+    return all(present.get(feature, False) for feature in features)
+
+
+BIG_REGISTERS = host_has("avx512f")  # 32 of a whole vector each
 
 
 # ------------------------------------------------------------------------------------------------------------- vectors
