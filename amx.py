@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from vectors import compiled, host_has, inlined, pointer, transpose
+from vectors import compiled, host_has, inlined, load_vector, pointer, store_vector, transpose
 
 BYTE, WORD, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 STEP = 32  # numbers of a row that one `dot` takes
@@ -106,16 +106,6 @@ def prefetch(_, address):
 # ------------------------------------------------------------------------------------------------------------- packing
 
 
-def read(builder, address, kind, count):
-    vector = builder.load(pointer(builder, address, ir.VectorType(kind, count)))
-    vector.align = 4
-    return vector
-
-
-def write(builder, vector, address):
-    builder.store(vector, pointer(builder, address, vector.type)).align = 2
-
-
 def splat(vector_type, value):
     return ir.Constant(vector_type, [ir.Constant(vector_type.element, value)] * vector_type.count)
 
@@ -138,9 +128,9 @@ def pack_row(_, source, target):
     """Packs 32 numbers of a row of the left factor: a row of a tile in each part."""
 
     def generate(context, builder, signature, given):
-        for part, bits in enumerate(parts(builder, read(builder, given[0], FLOAT, 32))):
+        for part, bits in enumerate(parts(builder, load_vector(builder, given[0], ir.VectorType(FLOAT, 32)))):
             half = builder.trunc(builder.lshr(bits, splat(bits.type, 16)), ir.VectorType(WORD, 32))
-            write(builder, half, builder.add(given[1], ir.Constant(LONG, part * PART_BYTES)))
+            store_vector(builder, half, builder.add(given[1], ir.Constant(LONG, part * PART_BYTES)))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -151,10 +141,10 @@ def pack_pair(_, even, odd, target):
     """Packs 16 columns of two consecutive rows of the right factor: a row of a tile in each part."""
 
     def generate(context, builder, signature, given):
-        rows = (parts(builder, read(builder, row, FLOAT, 16)) for row in given[:2])
+        rows = (parts(builder, load_vector(builder, row)) for row in given[:2])
         for part, (first, second) in enumerate(zip(*rows)):
             pair = builder.or_(builder.lshr(first, splat(first.type, 16)), second)
-            write(builder, pair, builder.add(given[2], ir.Constant(LONG, part * PART_BYTES)))
+            store_vector(builder, pair, builder.add(given[2], ir.Constant(LONG, part * PART_BYTES)))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

@@ -344,26 +344,37 @@ def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, top, bo
 
 
 @inlined
-def convolve(images, taps, packed, samples, products, top, bottom, W):
-    """Fills products (O, columns) of rows top to bottom - 1."""
-    N, lines = padded((bottom - top) * W, PIXELS), 0
+def sample_with_ones(images, taps, top, bottom, samples, W):
+    """The taps of rows top to bottom - 1, then a line of ones for the bias; how many lines that are."""
+    lines = 1
     for image in images:
         lines += 9 * image.shape[1]
     sample(images, *taps, top, bottom, samples, W, 1)
-    samples[lines] = 1
-    multiply(packed, samples[:lines + 1, :N], products[:, :N])
+    samples[lines - 1] = 1
+    return lines
+
+
+@inlined
+def rows_of(piece, rows, H):
+    """The first row of a piece, and its last + 1."""
+    return piece * rows, min(piece * rows + rows, H)
+
+
+@inlined
+def convolve(images, taps, packed, samples, products, top, bottom, W):
+    """Fills products (O, columns) of rows top to bottom - 1."""
+    N = padded((bottom - top) * W, PIXELS)
+    lines = sample_with_ones(images, taps, top, bottom, samples, W)
+    multiply(packed, samples[:lines, :N], products[:, :N])
 
 
 @inlined
 def convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W):
     """Adds what the gradient of the products of rows top to bottom - 1 passes on: to grad_kernel, with as many lines as
     the samples and as many columns as the gradient has lines, and to the receivers, gradients of the last images."""
-    n, lines = (bottom - top) * W, 0
+    n = (bottom - top) * W
     N = padded(n, PIXELS)
-    for image in images:
-        lines += 9 * image.shape[1]
-    sample(images, *taps, top, bottom, samples, W, 1)
-    samples[lines] = 1
+    sample_with_ones(images, taps, top, bottom, samples, W)
     samples[:, n:N] = 0
     gradient[:, n:N] = 0
     add_product(packed, grad_kernel, samples[:, :N], gradient[:, :N])
@@ -376,7 +387,7 @@ def advance_pieces(images, taps, packed, samples, gates, cell, next_hidden, next
     """A step of the LSTM; gates: the products, activated."""
     H, _, W = cell.shape
     for piece in range(first, last):
-        top, bottom, here = piece * rows, min(piece * rows + rows, H), gates[piece % len(gates)]
+        (top, bottom), here = rows_of(piece, rows, H), gates[piece % len(gates)]
         convolve(images, taps, packed, samples, here, top, bottom, W)
         advance(here, cell, next_hidden, next_cell, top, bottom, W)
 
@@ -387,7 +398,7 @@ def retreat_pieces(images, taps, packed, samples, gates, cell, next_cell, grad_h
     """The gradients of `advance_pieces`: see `convolve_backward` and `retreat`."""
     H, _, W = cell.shape
     for piece in range(first, last):
-        top, bottom = piece * rows, min(piece * rows + rows, H)
+        top, bottom = rows_of(piece, rows, H)
         retreat(gates[piece], cell, next_cell, grad_hidden, grad_cell, grad_before, top, bottom, gradient, W)
         convolve_backward(images, taps, packed, samples, gradient, gates.shape[1], grad_kernel, passed_on, receivers,
                           top, bottom, W)
@@ -398,7 +409,7 @@ def convolve_pieces(images, taps, packed, samples, products, out, first, last, r
     """A convolution; out (H, O, W)."""
     H, O, W = out.shape
     for piece in range(first, last):
-        top, bottom = piece * rows, min(piece * rows + rows, H)
+        top, bottom = rows_of(piece, rows, H)
         convolve(images, taps, packed, samples, products[0], top, bottom, W)
         for i in range(top, bottom):
             out[i] = products[0, :, (i - top) * W:(i - top + 1) * W]
@@ -410,7 +421,7 @@ def convolve_pieces_backward(images, taps, packed, samples, grad, gradient, grad
     """The gradients of `convolve_pieces`; grad: that of out."""
     H, O, W = grad.shape
     for piece in range(first, last):
-        top, bottom = piece * rows, min(piece * rows + rows, H)
+        top, bottom = rows_of(piece, rows, H)
         for i in range(top, bottom):
             gradient[:O, (i - top) * W:(i - top + 1) * W] = grad[i]
         convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W)
@@ -420,7 +431,7 @@ def convolve_pieces_backward(images, taps, packed, samples, grad, gradient, grad
 def pool_pieces(images, taps, samples, out, first, last, rows, stride):
     """The largest of the taps of a tuple of one image; out (H, C, W)."""
     for piece in range(first, last):
-        top, bottom = piece * rows, min(piece * rows + rows, len(out))
+        top, bottom = rows_of(piece, rows, len(out))
         sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
         find_largest(samples, out[top:bottom], out.shape[2])
 
@@ -429,7 +440,7 @@ def pool_pieces(images, taps, samples, out, first, last, rows, stride):
 def pool_pieces_backward(images, taps, samples, grad, receivers, first, last, rows, stride):
     """The gradients of `pool_pieces`; grad: that of out."""
     for piece in range(first, last):
-        top, bottom = piece * rows, min(piece * rows + rows, len(grad))
+        top, bottom = rows_of(piece, rows, len(grad))
         sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
         share_out(samples, grad[top:bottom], grad.shape[2])
         spread(samples, *taps, top, bottom, receivers, images[0].shape[2], stride)

@@ -66,11 +66,6 @@ class Pieces(NamedTuple):
     rows: int  # of each; the last one may have fewer
     columns: int  # of memory: at least the pixels of each
 
-    def parts(self):
-        """(first, last + 1) of several pieces each, for threads to take in turns: every thread four, so that none waits
-        long for the last one, and few, since Python hands them out."""
-        return split(range(self.count), max(1, self.count // (4 * torch.get_num_threads())))
-
 
 def split(numbers, step):
     """(first, last + 1) of parts of a range."""
@@ -81,6 +76,13 @@ def split_image(height, width, channels):
     """The `Pieces` of an output image, with nine samples of each channel in a pixel."""
     rows = max(1, min(PIECE_SAMPLES // (9 * channels * width), height // FEWEST_PIECES))
     return Pieces(-(-height // rows), rows, padded(rows * width, PIXELS))
+
+
+def for_each_part(work, pieces, images, device):
+    """Calls work(b, first, last) for several of the pieces at a time, first to last - 1, of every image b: four times
+    for each thread, so that none waits long for the last one, and no more, since Python hands them out."""
+    parts = split(range(pieces.count), max(1, pieces.count // (4 * torch.get_num_threads())))
+    for_each(lambda turn: work(*turn), [(b, *part) for b in range(images) for part in parts], device)
 
 
 @lru_cache(maxsize=32)
@@ -120,13 +122,12 @@ def convolve(sources, weight, bias, geometry, work):
     kernel = np.concatenate([weight.detach().numpy().reshape(len(weight), -1), bias.detach().numpy()[:, None]], axis=1)
     packed = pack(kernel)
 
-    def take(turn):
-        b, first, last = turn
+    def take(b, first, last):
         samples = scratch.of("samples", padded(kernel.shape[1], ROWS), pieces.columns)
         products = scratch.of("products", len(weight), pieces.columns)[None]
         work(b, (images[b], taps, packed, samples), products, first, last, pieces.rows)
 
-    for_each(take, [(b, *part) for b in range(B) for part in pieces.parts()], weight.device)
+    for_each_part(take, pieces, B, weight.device)
 
 
 def convolve_backward(sources, weight, geometry, first_source, work):
@@ -300,12 +301,11 @@ class _MaxPool(torch.autograd.Function):
         out, pieces = x.new_empty(B, len(taps[0]), C, n), split_image(len(taps[0]), n, C)
         images, pooled = by_image([x]), out.numpy()
 
-        def take(turn):
-            b, first, last = turn
+        def take(b, first, last):
             samples = scratch.of("samples", 9 * C, pieces.columns)
             cpu_kernels.pool_pieces(images[b], taps, samples, pooled[b], first, last, pieces.rows, stride)
 
-        for_each(take, [(b, *part) for b in range(B) for part in pieces.parts()], x.device)
+        for_each_part(take, pieces, B, x.device)
         return out
 
     @staticmethod

@@ -11,7 +11,19 @@ from numba import types
 from numba.extending import intrinsic
 
 import amx
-from vectors import BIG_REGISTERS, FLOATS, LENGTH, add_vectors, compiled, multiply_vectors, pointer, repeat, transpose
+from vectors import (
+    BIG_REGISTERS,
+    FLOATS,
+    LENGTH,
+    add_vectors,
+    compiled,
+    load_vector,
+    multiply_vectors,
+    pointer,
+    repeat,
+    store_vector,
+    transpose,
+)
 
 # Rows and vectors of a block, as many as the registers hold: of a product with a packed factor, of the same for few
 # rows, and of a product that is added to a sum.
@@ -38,24 +50,23 @@ def block_product(rows, vectors, adding):
     def product(_, left, left_row, left_column, right, right_row, count, out, out_row):
         def generate(context, builder, signature, given):
             left, left_row, left_column, right, right_row, count, out, out_row = given
-            int64, block = ir.IntType(64), [(row, vector) for row in range(rows) for vector in range(vectors)]
+            int64, block = ir.IntType(64), [(row, n) for row in range(rows) for n in range(vectors)]
 
             def offset(base, by, times):
                 return builder.add(base, builder.mul(by, int64(times)))
 
-            def vector_at(address, number):
-                vector = builder.load(pointer(builder, builder.add(address, int64(4 * LENGTH * number)), FLOATS))
-                vector.align = 4
-                return vector
+            def vector(base, number):
+                return builder.add(base, int64(4 * LENGTH * number))
 
             zero, entry = ir.Constant(FLOATS, [0.0] * LENGTH), builder.block
-            first = {(row, n): vector_at(offset(out, out_row, row), n) if adding else zero for row, n in block}
+            places = {(row, n): vector(offset(out, out_row, row), n) for row, n in block}
+            first = {place: load_vector(builder, places[place]) if adding else zero for place in block}
             loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
             builder.branch(loop)
             builder.position_at_end(loop)
             here, there, to_do = (builder.phi(int64) for _ in range(3))
             sums = {place: builder.phi(FLOATS) for place in block}
-            columns = [vector_at(there, n) for n in range(vectors)]
+            columns = [load_vector(builder, vector(there, n)) for n in range(vectors)]
             numbers = [repeat(builder, builder.load(pointer(builder, offset(here, left_row, row), ir.FloatType())))
                        for row in range(rows)]
             increased = {(row, n): add_vectors(builder, sums[row, n],
@@ -67,9 +78,8 @@ def block_product(rows, vectors, adding):
                 value.add_incoming(following, loop)
             builder.cbranch(builder.icmp_signed(">", nexts[2], int64(0)), loop, end)
             builder.position_at_end(end)
-            for row, n in block:
-                address = builder.add(offset(out, out_row, row), int64(4 * LENGTH * n))
-                builder.store(increased[row, n], pointer(builder, address, FLOATS)).align = 4
+            for place in block:
+                store_vector(builder, increased[place], places[place])
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 8), generate

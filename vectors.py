@@ -88,16 +88,20 @@ def pointer(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 
 
+def load_vector(builder, address, kind=FLOATS):
+    vector = builder.load(pointer(builder, address, kind))
+    vector.align = 4
+    return vector
+
+
+def store_vector(builder, vector, address):
+    builder.store(vector, pointer(builder, address, vector.type)).align = 4
+
+
 @intrinsic
 def get(_, address):
     """The 16 float32 at an address, in bytes."""
-
-    def generate(context, builder, signature, given):
-        vector = builder.load(pointer(builder, given[0], FLOATS))
-        vector.align = 4
-        return vector
-
-    return VECTOR(types.intp), generate
+    return VECTOR(types.intp), lambda context, builder, signature, given: load_vector(builder, *given)
 
 
 @intrinsic
@@ -105,7 +109,7 @@ def put(_, address, vector):
     """Writes 16 float32 to an address."""
 
     def generate(context, builder, signature, given):
-        builder.store(given[1], pointer(builder, given[0], FLOATS)).align = 4
+        store_vector(builder, given[1], given[0])
         return context.get_dummy_value()
 
     return types.void(types.intp, vector), generate
@@ -197,12 +201,10 @@ def transpose(_, source, source_row, target, target_row):
         numbers = ir.VectorType(int32, LENGTH)
 
         def place(address, row, i):
-            return pointer(builder, builder.add(address, builder.mul(row, int64(i))), numbers)
+            return builder.add(address, builder.mul(row, int64(i)))
 
         source, source_row, target, target_row = given
-        rows = [builder.load(place(source, source_row, i)) for i in range(LENGTH)]
-        for row in rows:
-            row.align = 4
+        rows = [load_vector(builder, place(source, source_row, i), numbers) for i in range(LENGTH)]
         for distance in (1, 2, 4, 8):  # swaps, in rows and columns that differ in one bit, what is off the diagonal
             for i in range(LENGTH):
                 if not i & distance:
@@ -212,7 +214,7 @@ def transpose(_, source, source_row, target, target_row):
                     for row, choice in ((i, upper), (i + distance, lower)):
                         rows[row] = builder.shuffle_vector(*pair, ir.Constant(numbers, choice))
         for i, row in enumerate(rows):
-            builder.store(row, place(target, target_row, i)).align = 4
+            store_vector(builder, row, place(target, target_row, i))
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate

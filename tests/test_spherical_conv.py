@@ -10,6 +10,7 @@ from spherical_conv import (
     GEOMETRIES,
     SphereConv2d,
     SphereMaxPool2d,
+    multiply,
     pixel_to_sphere,
     sampling_grid,
     sphere_to_pixel,
@@ -215,3 +216,31 @@ def test_cpu_and_gpu_agree(geometry):
     conv, x = random_conv(3, 4, geometry), torch.randn(2, 3, 9, 12, dtype=torch.float64)
     expected = conv(x)
     torch.testing.assert_close(conv.cuda()(x.cuda()).cpu(), expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12),
+                                                  (torch.bfloat16, 3e-2)])
+def test_products_however_the_factors_lie_in_memory(dtype, tolerance):
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    for rows, inner, columns in [(144, 378, 640), (4, 333, 160), (1, 1, 1), (7, 5, 3)]:
+        a, b = (torch.randn(shape, generator=generator, dtype=kind) for shape in ((rows, inner), (inner, columns)))
+        expected = a.double() @ b.double()
+        scale = float(expected.abs().max())
+        for left in (a, a.t().contiguous().t(), torch.cat([a, a], dim=1)[:, :inner]):
+            for right in (b, b.t().contiguous().t(), torch.cat([b, b], dim=1)[:, columns:]):
+                with torch.no_grad():
+                    out = torch.empty(rows, columns, dtype=kind)
+                    assert multiply(left, right, dtype, out) is out
+                    product = multiply(left, right, dtype)
+                assert product.dtype == kind and torch.equal(out, product)
+                np.testing.assert_allclose(product, expected, rtol=0, atol=tolerance * scale)
+
+
+def test_what_is_not_finite_is_seen_in_the_product():
+    a, b = torch.ones(20, 30), torch.ones(30, 40)
+    a[3, 4] = torch.nan
+    b[5, 6] = torch.inf
+    product = multiply(a, b, torch.float32)
+    assert product[3].isnan().all() and product[:3, 6].isinf().all()
+    assert product.isfinite().sum() == 19 * 39
