@@ -110,10 +110,11 @@ def shot(rng, stills, videos, times, height):
     towards = near_equator(rng, rng.uniform(-np.pi, np.pi, 1), np.radians(10))[0]
     stickers = [Sticker(rng, stills or scenes[:1]) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
     grade = Grade(rng)
+    lens = 0.5 * rng.standard_normal() if rng.random() < 0.6 else 0.0  # makes one side larger, the other one smaller
 
     view = directions(height, 2 * height)
     for scene, camera, time in zip(scenes, cameras, times - times[0]):
-        beta = np.tanh(advance * (time + 0.5))
+        beta = np.tanh(lens + advance * (time + 0.5))
         frame = look_up(scene, dolly(view @ camera.astype(np.float32), towards, -beta))
         for sticker in stickers:
             sticker.draw(frame, camera @ dolly(sticker.middle(time), towards, beta), time)
