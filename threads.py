@@ -40,10 +40,11 @@ def for_each(work, pieces, device):
 
 class Scratch(threading.local):
     """Arrays of each thread's own, to be written again and again: `of(use, rows, columns)` is the same one, float32, as
-    long as few others are asked for. They begin with a line of the cache."""
+    long as few others are asked for. They begin with a line of the cache, and with zeros: what memory held before may
+    be denormal numbers, and where rows are filled up Intel's processors take many times as long to multiply these."""
 
     def __init__(self):
-        self.of = lru_cache(maxsize=16)(lambda use, rows, columns: torch.empty(rows, columns).numpy())
+        self.of = lru_cache(maxsize=16)(lambda use, rows, columns: torch.zeros(rows, columns).numpy())
 
 
 scratch = Scratch()
