@@ -339,8 +339,8 @@ def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, top, bo
 #     products    (pieces, O, columns), for each piece its own or one for all
 #     gradient    that of the products: O lines, in a multiple of COLUMNS
 #     passed_on   that of the samples of the receivers
-# What these hold beyond what is written does not matter. taps: the arrays of `geometry.RowTaps`; packed: by
-# `products.pack`, the kernel (O, lines of samples), or going back (lines passed on, O).
+# What these hold beyond what is written changes no result, only the time (`threads.Scratch`). taps: the arrays of
+# `geometry.RowTaps`; packed: by `products.pack`, the kernel (O, lines of samples), or going back (lines passed on, O).
 
 
 @inlined
