@@ -1,6 +1,7 @@
 """What several tests need: the reference data where it is at hand, small videos, scripts run as a user runs them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
+# A shell's background jobs (`pytest &` in a script) ignore Ctrl-C, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from model import SST_Sal, save_model  # noqa: E402
 from video import sampled, write_video  # noqa: E402
