@@ -1,106 +1,172 @@
-"""Frames, and where the model uses it their optical flow, as windows of a video for the model to run over.
+"""What training reads: windows of consecutive frames with their flow and ground-truth maps, out of cached arrays, and
+the order in which an epoch goes through them. Letters as in model.py."""
 
-Frames are BGR as OpenCV reads them, resized with INTER_AREA: the published weights were trained so.
-"""
-
-from itertools import pairwise
+import math
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, Sampler
 
-from files import InputError, list_folders, list_images, read_image, resized
-from threads import serial_opencv
+from errors import InputError
+from files import frame_number, number_images
+from video.image_cache import open_array
 
-
-class Video(NamedTuple):
-    """The frames of a video on disk, in order."""
-
-    id: str
-    frames: list  # of paths
+PADDING = -1  # index of a clip that counts nothing: for processes that an epoch's last batch has no clip for
 
 
-class Window(NamedTuple):
-    """Frames start to stop - 1 of a video; the maps from `first` on are kept, those before it warm up the state."""
+class TrainingVideo(NamedTuple):
+    """One video's images, each list ordered by frame number; flows and maps only where there is a frame."""
 
-    video: Video
-    start: int
-    stop: int
-    first: int
+    name: str
+    frames: list[Path]
+    maps: list[Path]
+    flows: list[Path]  # empty: training without flow
+
+    def sources(self):
+        """What to cache, as (images, flags of cv2.imread): frames, maps and, where used, flows."""
+        kinds = [(self.frames, cv2.IMREAD_COLOR), (self.maps, cv2.IMREAD_GRAYSCALE), (self.flows, cv2.IMREAD_COLOR)]
+        return [(images, flags) for images, flags in kinds if images]
 
 
-def list_frames(frames_dir):
-    """A `Video` for every folder of frames in frames_dir, sorted by id. Raises InputError where there is none."""
-    folders = list_folders(frames_dir) if Path(frames_dir).is_dir() else []
-    videos = [Video(folder.name, images) for folder in folders if (images := list_images(folder))]
-    if not videos:
-        raise InputError(f"{frames_dir} holds no frames (folders of images, one a video)")
+def split_videos(names, validation_split):
+    """(training, validation) names: the first ceil(validation_split * n) of the list are for validation."""
+    count = math.ceil(validation_split * len(names))
+    return names[count:], names[:count]
+
+
+def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
+    """The listed videos: frames_dir/VIDEO/VIDEO_FRAME.png, and with the same frame number the maps in gt_dir/VIDEO and
+    the flow in optical_flow_dir/VIDEO ("": no flow). Raises InputError naming each video without frames, or maps, or
+    flow; single frames without them are for `TrainingWindows` to leave out."""
+    companions = [("ground-truth maps", gt_dir, "gaze.py")]
+    if optical_flow_dir:
+        companions.append(("flow images", optical_flow_dir, "optical_flow.py"))
+    videos, problems = [], []
+    for name in names:
+        frames = number_images(Path(frames_dir, name))
+        if not frames:
+            problems.append(f"{Path(frames_dir, name)} holds no frames (NAME_NUMBER.png) of video {name}")
+            continue
+        found = []
+        for kind, folder, script in companions:
+            images = number_images(Path(folder, name))
+            found.append([images[number] for number in frames if number in images])
+            if not found[-1]:
+                problems.append(f"{Path(folder, name)} holds no {kind} for the frames of video {name} ({script} makes "
+                                "them)")
+        maps, flows = (*found, [])[:2]
+        videos.append(TrainingVideo(name, list(frames.values()), maps, flows))
+    if problems:
+        raise InputError("\n".join(problems))
     return videos
 
 
-def split_windows(video, sequence_length, overlap):
-    """The windows of a video that give every frame exactly one map.
+class TrainingWindows(Dataset):
+    """Windows of `length` frames that follow each other, the first `skip_frames` of each video left out, as published
+    (but the last full window is kept). A window with a frame that has no map or no flow is left out and counted.
 
-    Windows share `overlap` frames, which only warm up the later one, as published. Beyond the published code, the first
-    window keeps its warm-up frames, and the last one is moved back to end at the last frame; a video shorter than a
-    window is one short window.
-    """
-    count, windows, kept = len(video.frames), [], 0
-    while kept < count:
-        start = max(0, min(kept - overlap, count - sequence_length)) if windows else 0
-        stop = min(start + sequence_length, count)
-        windows.append(Window(video, start, stop, kept))
-        kept = stop
-    return windows
-
-
-class FrameWindows(Dataset):
-    """Windows as clips: item k is (clip, problem), the clip uint8 (T, H, W, C), or None and one line on what is wrong.
-
-    flow_dir: holds flow_dir/ID/NAME for every frame, or None for a model without flow.
+    Item `index`: clip (T, H, W, 3 or 6) BGR frame and BGR flow, target (T, H, W), both uint8, and the index itself.
+    videos: of `find_videos`; arrays: for each the paths of its cached arrays, in the order of its `sources`.
+    Raises InputError naming constant maps, of which no loss can be had.
     """
 
-    def __init__(self, windows, flow_dir, resolution):
-        self.windows, self.flow_dir, self.resolution = windows, flow_dir, resolution
+    def __init__(self, videos, arrays, length, skip_frames):
+        self.length = length
+        self.arrays = arrays
+        self.names = [video.name for video in videos]
+        self.numbers = [[frame_number(path) for path in video.frames] for video in videos]
+        self.windows = []  # (video, first row in each of its arrays)
+        self.left_out, self.too_short = 0, []
+        constant = []
+        for position, video in enumerate(videos):
+            starts = range(skip_frames, len(video.frames) - length + 1, length)
+            complete = list(complete_windows(video, starts, length))
+            self.windows += [(position, rows) for rows in complete]
+            self.left_out += len(starts) - len(complete)
+            if not starts:
+                self.too_short.append(video.name)
+            constant += constant_maps(video, arrays[position][1], [rows[1] for rows in complete], length)
+        if constant:
+            more = f" (and {len(constant) - 5} more)" * (len(constant) > 5)
+            raise InputError("ground-truth maps must not be constant, which says nothing about where people look; "
+                             f"remove them to leave their windows out: {', '.join(map(str, constant[:5]))}{more}")
 
     def __len__(self):
         return len(self.windows)
 
-    def __getitem__(self, k):
-        video, start, stop, _ = self.windows[k]
-        paths = video.frames[start:stop]
-        try:
-            images = [read_image(path) for path in paths]
-            check_sizes(paths, images)
-            clip = [resized(image, self.resolution) for image in images]
-            if self.flow_dir:
-                flow = [resized(read_image(Path(self.flow_dir, video.id, f"{path.stem}.png")), self.resolution)
-                        for path in paths]
-                clip = [np.concatenate(pair, axis=2) for pair in zip(clip, flow)]
-        except InputError as problem:
-            return None, str(problem)
-        return torch.from_numpy(np.stack(clip)), None
+    def __getitem__(self, index):
+        position, rows = self.windows[index]
+        frames, target, *flow = [open_array(array)[row : row + self.length]
+                                 for array, row in zip(self.arrays[position], rows)]
+        clip = np.concatenate([frames, *flow], axis=-1)  # (T, H, W, C)
+        return torch.from_numpy(clip), torch.from_numpy(np.array(target)), index
+
+    def summary(self):
+        """One line: how many windows there are, and what was left out."""
+        text = f"{len(self)} windows of {self.length} frames from {len(self.names)} videos"
+        if self.left_out:
+            text += f"; {self.left_out} windows left out, whose frames do not all have a map (and flow)"
+        if self.too_short:
+            text += f"; too short for a window: {', '.join(self.too_short)}"
+        return text
+
+    def describe(self, index):
+        """Which window it is, for messages: "video 166, frames 40 to 59", numbers as in the files' names."""
+        position, (first, *_) = self.windows[index]
+        numbers = self.numbers[position][first : first + self.length]
+        return f"video {self.names[position]}, frames {numbers[0]} to {numbers[-1]}"
 
 
-def check_sizes(paths, images):
-    """Raises InputError naming the first image that has another size than the one before it."""
-    for (before, image), (path, other) in pairwise(zip(paths, images)):
-        if image.shape != other.shape:
-            (H, W), (height, width) = image.shape[:2], other.shape[:2]
-            raise InputError(f"{path} is {width} x {height} pixels, but {before.name} before it {W} x {H}: frames of a "
-                             "video must have one size; delete the folder and extract them again")
+def complete_windows(video, starts, length):
+    """For each window that has all its maps and flow, the row at which it begins in each of the video's arrays."""
+    numbers = [frame_number(path) for path in video.frames]
+    rows = [{frame_number(path): row for row, path in enumerate(images)} for images, _ in video.sources()]
+    for start in starts:
+        window = numbers[start : start + length]
+        if all(number in kind for number in window for kind in rows):
+            yield tuple(kind[window[0]] for kind in rows)  # frames are consecutive there too: none lies in between
 
 
-def read_windows(windows, flow_dir, resolution, num_workers):
-    """An iterator over the items of `FrameWindows`, in order; `num_workers` processes read ahead."""
-    with serial_opencv():  # in which the processes start
-        return iter(DataLoader(FrameWindows(windows, flow_dir, resolution), batch_size=None, num_workers=num_workers,
-                               worker_init_fn=one_thread))
+def constant_maps(video, array, rows, length):
+    """Paths of the maps with one value everywhere, in windows that begin at these rows."""
+    maps = open_array(array)
+    return [path for row in rows
+            for path in compress(video.maps[row : row + length], np.ptp(maps[row : row + length], axis=(1, 2)) == 0)]
 
 
-def one_thread(_):
-    """A reading process is one of several: OpenCV's own threads would only fight over the cores."""
-    cv2.setNumThreads(1)
+class EpochBatches(Sampler):
+    """The batches, lists of indices, that one of `world` processes has in an epoch. Together the processes go through
+    an order that depends only on seed and epoch, batch_size * world clips at a time: W processes with batch_size B do
+    the same as one with batch_size W B, and every clip comes once. seed None: in order, the same each epoch."""
+
+    def __init__(self, count, batch_size, seed, rank, world):
+        self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
+        self.begin(0, 0)
+
+    def begin(self, epoch, done):
+        """The next pass is of this epoch, without the first `done` clips (of all processes together)."""
+        self.epoch, self.done = epoch, done
+
+    def __len__(self):
+        return math.ceil((self.count - self.done) / (self.batch_size * self.world))
+
+    def __iter__(self):
+        order = list(range(self.count))
+        if self.seed is not None:
+            order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        for start in range(self.done, self.count, self.batch_size * self.world):
+            batch = order[start : min(start + self.batch_size * self.world, self.count)]
+            yield batch[self.rank :: self.world] or [PADDING]
+
+
+def batches_on(device, loader):
+    """The loader's batches as the model takes them: clips (B, T, C, H, W) and targets (B, T, H, W) as floats in [0, 1]
+    on the device, which gets the bytes, a quarter of the traffic; and their indices as a list."""
+    for clips, targets, indices in loader:
+        clips = clips.to(device, non_blocking=True).permute(0, 1, 4, 2, 3)  # channels stay last in memory
+        targets = targets.to(device, non_blocking=True)
+        yield clips.float() / 255, targets.float() / 255, indices.tolist()

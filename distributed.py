@@ -6,7 +6,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from files import InputError
+from errors import InputError
 
 
 def join(device):

@@ -18,23 +18,26 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import cache
 import config
-import dataset
-import gaze
 import inference
-import metrics
-import report
+import windows_on_disk
 from distributed import choose_device
-from files import InputError, number_images, read_split, write_figure, write_text
-from loss import solid_angle
-from optical_flow import provide_flow
-from spherical_conv import pixel_to_sphere
-from utils import configure, in_order, run
-from video import overlay
+from errors import InputError, run
+from files import number_images, read_split, write_figure, write_text
+from flow.folders import provide_flow
+from flow.methods import flow_settings
+from recordings.ground_truth import count_maps, holding_pixels
+from recordings.samples import NO_SAMPLES, Samples
+from recordings.tables import fixations_file, read_table
+from scoring import report
+from scoring.baselines import PRIOR_SHARE, equator_prior, leave_one_out, mean_map
+from scoring.scores import score_in_parts
+from settings import configure
+from sphere import solid_angle
+from video import image_cache
+from video.pipeline import in_order
+from viewer.overlay import overlay
 
-FRAMES_AT_A_TIME = 8    # bounds the memory of scoring
-PRIOR_SHARE = 0.1       # of the equator prior in the map of the other observers
 SHOWN = 3               # best frames, and as many of the worst
 PICTURE_HEIGHT = 320    # pixels, of each image in frames.png
 PREDICTION, EQUATOR, TRAINING_MEAN, OTHER_VIDEO, OBSERVERS = (
@@ -48,7 +51,7 @@ class Video(NamedTuple):
     numbers: np.ndarray     # (T,) of the frames
     truth: np.ndarray       # (T, H, W) uint8
     predictions: list       # T paths of predicted maps
-    samples: gaze.Samples   # fixations in those frames, none where they are not known
+    samples: Samples   # fixations in those frames, none where they are not known
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -65,15 +68,15 @@ def find_images(folder, names, what):
 def read_maps(folders):
     """The maps (T, H, W) uint8 of each of `folders`, {frame number: path}, memory-mapped, at config.resolution."""
     lists = [(list(images.values()), cv2.IMREAD_GRAYSCALE) for images in folders]
-    paths = cache.build(lists, config.resolution, config.cache_dir, max(1, config.num_workers))
-    return [cache.open_array(path) for path in paths]
+    paths = image_cache.build(lists, config.resolution, config.cache_dir, max(1, config.num_workers))
+    return [image_cache.open_array(path) for path in paths]
 
 
 def read_fixations(name):
     """The video's fixations as gaze.py wrote them; no samples where there is no such file."""
-    path = gaze.fixations_file(config.fixations_dir, config.gt_dir, name)
-    videos = gaze.read_table(path)[0] if path.exists() else {}
-    return videos.get(name, gaze.NO_SAMPLES)
+    path = fixations_file(config.fixations_dir, config.gt_dir, name)
+    videos = read_table(path)[0] if path.exists() else {}
+    return videos.get(name, NO_SAMPLES)
 
 
 def load_videos(names):
@@ -98,86 +101,6 @@ def load_videos(names):
     return videos
 
 
-# ----------------------------------------------------------------------------------------------------------- baselines
-
-
-def equator_prior(height, width, sigma):
-    """How much is looked at each latitude, whatever there is to see: a Gaussian of latitude, (height, width), float64.
-    sigma: radians. People's habit of looking near the horizon is that of Sitzmann et al., Saliency in VR, 2018."""
-    latitude, _ = pixel_to_sphere(torch.arange(height, dtype=torch.float64), 0, height, width)
-    return torch.exp(-latitude.square() / (2 * sigma**2))[:, None].expand(height, width)
-
-
-def mean_map(folders):
-    """Mean of the maps of some videos, each map summing to 1 and each video counting the same: (H, W), float64."""
-    means = []
-    for maps in tqdm(read_maps(folders), desc="mean training map", unit="video"):
-        total, count = 0, 0
-        for first in range(0, len(maps), FRAMES_AT_A_TIME):
-            part = maps[first:first + FRAMES_AT_A_TIME].astype(np.float64)
-            sums = part.sum(axis=(1, 2), keepdims=True)
-            total += np.divide(part, sums, out=np.zeros_like(part), where=sums > 0).sum(axis=0)
-            count += (sums > 0).sum()
-        means.append(total / max(1, count))
-    return torch.from_numpy(np.mean(means, axis=0))
-
-
-def leave_one_out(video, sigma, prior):
-    """How well people predict each other: (prediction, target, counts), each (T, H, W). In each frame one observer, by
-    turns, is the truth, and the map of all others the prediction; zeros where fewer than two are known by name.
-
-    PRIOR_SHARE of the prediction is the prior (H, W), as the gold standard of Kümmerer et al. (PNAS 2015) is smoothed:
-    few observers do not tell where nobody else would look.
-    """
-    height, width = prior.shape
-    samples = video.samples.where(video.samples.user != "")
-    chosen = np.zeros(len(samples.frame), bool)
-    for position, number in enumerate(video.numbers):
-        here = samples.frame == number
-        users = np.unique(samples.user[here])
-        if len(users) > 1:
-            chosen |= here & (samples.user == users[position % len(users)])
-
-    def maps(part):
-        positions = np.searchsorted(video.numbers, part.frame)
-        longitude, latitude = np.radians(part.longitude), np.radians(part.latitude)
-        return gaze.saliency_maps(positions, longitude, latitude, len(video.numbers), sigma, height, width)
-
-    one, others = samples.where(chosen), maps(samples.where(~chosen))
-    sums = others.sum(axis=(1, 2), keepdims=True)
-    pred = (1 - PRIOR_SHARE) * others / np.where(sums > 0, sums, 1) + PRIOR_SHARE * (prior / prior.sum()).numpy()
-    return pred, gaze.to_bytes(maps(one)), gaze.count_maps(one, video.numbers, height, width)
-
-
-# ------------------------------------------------------------------------------------------------------------- scoring
-
-
-def score_frames(pred, target, counts, other_counts, prior, area):
-    """{column: scores (T,)} of the maps `pred`, (T, H, W) or one for all frames (1, H, W).
-
-    target: true maps (T, H, W); counts: fixations in each pixel (T, H, W); other_counts: the same on other videos, all
-    in one (H, W); prior: what information is gained over (H, W); area: solid angles (H, W).
-    """
-    scores = {"sAUC": metrics.shuffled_auc(pred, counts, other_counts)}
-    for suffix, weights in (("", area), (report.PLAIN, None)):
-        scores |= {f"CC{suffix}": metrics.cc(pred, target, weights),
-                   f"SIM{suffix}": metrics.sim(pred, target, weights),
-                   f"KLD{suffix}": metrics.kld(pred, target, weights),
-                   f"NSS{suffix}": metrics.nss(pred, counts, weights),
-                   f"AUC-Judd{suffix}": metrics.auc_judd(pred, counts, weights),
-                   f"AUC-Borji{suffix}": metrics.auc_borji(pred, counts, weights),
-                   f"IG{suffix}": metrics.information_gain(pred, counts, prior, weights)}
-    return {column: values.numpy() for column, values in scores.items()}
-
-
-def score_in_parts(pool, pred, target, counts, *rest):
-    """`score_frames` some frames at a time, by the pool's threads."""
-    pred, target, counts = map(torch.as_tensor, (pred, target, counts))
-    parts = list(pool.map(lambda part: score_frames(pred if len(pred) == 1 else pred[part], target[part], counts[part],
-                                                    *rest), torch.arange(len(target)).split(FRAMES_AT_A_TIME)))
-    return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
-
-
 def score_videos(videos, training, sigma, prior):
     """{predictor: {video name: {column: scores (T,)}}} of the predictions and of every baseline that can be had.
 
@@ -185,7 +108,7 @@ def score_videos(videos, training, sigma, prior):
     """
     height, width = config.resolution
     area = solid_angle(height, width)
-    mean = mean_map(find_images(config.gt_dir, training, "ground-truth maps").values()) if training else None
+    mean = mean_map(read_maps(find_images(config.gt_dir, training, "ground-truth maps").values())) if training else None
     pooled = {video.name: pool_counts(video.samples, height, width) for video in videos}
     everywhere = sum(pooled.values()) + sum(pool_counts(read_fixations(name), height, width) for name in training)
     named = any((video.samples.user != "").any() for video in videos)
@@ -198,7 +121,7 @@ def score_videos(videos, training, sigma, prior):
     with ThreadPoolExecutor() as pool, tqdm(total=total, desc="comparing", unit="map") as bar:
         for video, other in zip(videos, videos[1:] + videos[:1]):
             rest = (torch.from_numpy(everywhere - pooled[video.name]), prior, area)
-            counts = gaze.count_maps(video.samples, video.numbers, height, width)
+            counts = count_maps(video.samples, video.numbers, height, width)
             truth = np.array(video.truth)
             for predictor in predictors:
                 target, fixated = truth, counts
@@ -218,12 +141,12 @@ def score_videos(videos, training, sigma, prior):
 
 
 def read_prediction(path):
-    return cache.read_resized(path, cv2.IMREAD_GRAYSCALE, config.resolution)
+    return image_cache.read_resized(path, cv2.IMREAD_GRAYSCALE, config.resolution)
 
 
 def pool_counts(samples, height, width):
     """Fixations in each pixel, those of all frames in one: (H, W)."""
-    return gaze.count_maps(samples._replace(frame=np.zeros_like(samples.frame)), np.zeros(1), height, width)[0]
+    return count_maps(samples._replace(frame=np.zeros_like(samples.frame)), np.zeros(1), height, width)[0]
 
 
 # -------------------------------------------------------------------------------------------------------------- script
@@ -243,12 +166,14 @@ def predict_missing(names):
     device = choose_device(config.device)
     model = inference.load_checked_model(device)
     images = find_images(config.frames_dir, names, "frames")
-    videos = [dataset.Video(name, list(images[name].values())) for name in names]
+    videos = [windows_on_disk.Video(name, list(images[name].values())) for name in names]
     description = {**inference.describe(model, config), "frames_dir": str(Path(config.frames_dir).resolve())}
     del description["videos_folder"]
     since = inference.check_results(config.results_dir, description, config.overwrite)
     inference.write_record(config.results_dir, description, since, frames=0, seconds=0.0)
-    flow_dir, problems = provide_flow(config.frames_dir, names, device) if config.of_available else (None, [])
+    flow_dir, problems = None, []
+    if config.of_available:
+        flow_dir, problems = provide_flow(config.frames_dir, names, flow_settings(config), device)
     for _, _, problem in inference.write_maps(model, videos, flow_dir, since, device):
         problems += [problem] if problem else []
     if problems:
@@ -320,10 +245,10 @@ def picture_row(which, cc, video, position):
     height, width = size = (PICTURE_HEIGHT, 2 * PICTURE_HEIGHT)
     number = video.numbers[position]
     path = number_images(Path(config.frames_dir, video.name)).get(number)
-    frame = cache.read_resized(path, cv2.IMREAD_COLOR, size) if path else np.full((*size, 3), 96, np.uint8)
+    frame = image_cache.read_resized(path, cv2.IMREAD_COLOR, size) if path else np.full((*size, 3), 96, np.uint8)
     maps = read_prediction(video.predictions[position]), np.array(video.truth[position])
     samples = video.samples.where(video.samples.frame == number)
-    places = gaze.holding_pixels(np.radians(samples.longitude), np.radians(samples.latitude), height, width)
+    places = holding_pixels(np.radians(samples.longitude), np.radians(samples.latitude), height, width)
     overlays = [overlay(frame, image, size) for image in maps]
     return f"{which}: {video.name} frame {number}, CC {cc:.2f}", frame, *overlays, places
 

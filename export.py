@@ -24,12 +24,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import config
-from files import InputError, replacing
-from geometry import bilinear_entries
+from errors import InputError, run
+from files import replacing
 from inference import checksum
+from kernels.taps import bilinear_entries
 from model import latitude_channels, load_model
-from utils import configure, run
-from video import SAMPLES_PER_SECOND
+from settings import configure
+from video.decode import SAMPLES_PER_SECOND
 
 OPSET = 15  # the latest that Unity's importer documents (7 to 15) before Sentis 2.6
 STATE = ("encoder_h", "encoder_c", "decoder_h", "decoder_c")

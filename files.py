@@ -9,13 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from errors import InputError
+
 cv2.utils.logging.setLogLevel(0)  # what OpenCV complains of on stderr, we say in one line, with the file's name
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-class InputError(Exception):
-    """What a user can put right: scripts print its text, one `error: ...` per line, and exit with 1."""
 
 
 @contextmanager
@@ -70,11 +68,6 @@ def read_image(path, flags=cv2.IMREAD_COLOR):
     if image is None:
         raise InputError(f"{path} is not an image that can be read, or was cut short; delete it and make it again")
     return image
-
-
-def resized(image, resolution):
-    """The image at `resolution`, (height, width), by area averaging: the published weights were trained so."""
-    return cv2.resize(image, resolution[::-1], interpolation=cv2.INTER_AREA)
 
 
 def write_figure(path, figure):

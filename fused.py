@@ -7,9 +7,9 @@ For training only the activated gates and the state are kept; the backward pass 
 import torch
 from torch.autograd.function import once_differentiable
 
-import cpu_layers
+from kernels import cpu
+from kernels.threads import for_each
 from spherical_conv import channels_first, convolve, convolve_backward, pixels_first, product_type
-from threads import for_each
 
 
 def lstm_step(x, hidden, cell, weight, bias, geometry):
@@ -19,8 +19,8 @@ def lstm_step(x, hidden, cell, weight, bias, geometry):
     bias: (4 * hidden,).
     """
     H, W = x.shape[2:]
-    if cpu_layers.serves(x):
-        return cpu_layers.lstm_step(x, hidden, cell, weight, bias, geometry)
+    if cpu.serves(x):
+        return cpu.lstm_step(x, hidden, cell, weight, bias, geometry)
     key = H, W, 1, geometry, x.device, x.dtype
     tensors = x, pixels_first(hidden), pixels_first(cell), weight, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

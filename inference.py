@@ -27,27 +27,24 @@ import torch
 from tqdm import tqdm
 
 import config
-import viewer
-from dataset import list_frames, read_windows, split_windows
 from distributed import barrier, join, leave, rank, total, world
-from extraction import assign_ids, describe_video, extract_frames, read_catalogue
-from files import InputError, read_image, write_image, write_text
-from flow_methods import choose_method, load_flows
+from errors import InputError, run
+from files import read_image, write_image, write_text
+from flow.dis import SMALLEST
+from flow.folders import flow_folder, provide_flow
+from flow.methods import choose_method, flow_settings, load_flows
 from model import load_model
-from optical_flow import SMALLEST, flow_folder, limit_rows, provide_flow
-from stream import (
-    FRAMES_AHEAD,
-    INPUTS_AHEAD,
-    ahead,
-    behind,
-    finished_windows,
-    model_inputs,
-    predict_clip,
-    stream_maps,
-    stream_windows,
-)
-from utils import configure, run, settings
-from video import SAMPLES_PER_SECOND, OverlayWriter, list_videos, probe, sample_frames
+from settings import configure, settings
+from video.catalogue import assign_ids, describe_video, read_catalogue
+from video.decode import SAMPLES_PER_SECOND, list_videos, probe, sample_frames
+from video.extraction import extract_frames
+from video.pipeline import FRAMES_AHEAD, ahead, behind
+from video.resize import limit_rows
+from viewer import page
+from viewer.index import write_index
+from viewer.overlay import OverlayWriter
+from windows import INPUTS_AHEAD, finished_windows, model_inputs, predict_clip, stream_maps, stream_windows
+from windows_on_disk import list_frames, read_windows, split_windows
 
 
 def predict(frames, model, device="cpu"):
@@ -69,7 +66,7 @@ def predict(frames, model, device="cpu"):
 
 def load_flow_method(device):
     """What yields the flow of pairs of frames, as the settings have it: see `load_flows`."""
-    return load_flows(choose_method(config.flow_method, device), config.flow_weights, device)
+    return load_flows(flow_settings(config), device)
 
 
 def grey_levels(saliency):
@@ -105,7 +102,7 @@ def show_writers(identity, title, fps, maps, since):
     if config.overlay and not is_current(results / f"{identity}.mp4", maps, since):
         writers.append(OverlayWriter(results / f"{identity}.mp4", fps, config.overlay_height))
     if config.viewer and not is_current(results / f"{identity}.html", maps, since):
-        writers.append(viewer.PageWriter(results / f"{identity}.html", title, fps))
+        writers.append(page.PageWriter(results / f"{identity}.html", title, fps))
     return writers
 
 
@@ -120,7 +117,7 @@ def show_frames(video, title, fps, since):
 
 def shown_rows():
     """Rows at most of a frame that is kept to be shown with its map."""
-    return max(config.overlay_height if config.overlay else 0, viewer.FRAME_ROWS if config.viewer else 0)
+    return max(config.overlay_height if config.overlay else 0, page.FRAME_ROWS if config.viewer else 0)
 
 
 # -------------------------------------------------------------------------------------------------------- the record
@@ -357,7 +354,7 @@ def summary(identity, name, maps):
         line += f", overlay {results / identity}.mp4"
     if config.viewer:
         line += f", to look at {results / identity}.html"
-        if viewer.linked_files(results / f"{identity}.html"):
+        if page.linked_files(results / f"{identity}.html"):
             line += (f"\nwarning: the video is too large for one page: keep {identity}_video_*.js beside "
                      f"{results / identity}.html")
     return line
@@ -396,7 +393,7 @@ def main(argv):
     flow_dir = None
     if config.of_available and videos:
         frames_dir, ids = Path(config.videos_folder, "frames"), [video.id for video in videos]
-        flow_dir, flow_problems = provide_flow(frames_dir, ids, device)
+        flow_dir, flow_problems = provide_flow(frames_dir, ids, flow_settings(config), device)
         problems += flow_problems
     catalogue = read_catalogue(Path(config.videos_folder, "frames"))
     written, start = 0, time.perf_counter()
@@ -412,7 +409,7 @@ def main(argv):
     written = int(total([written], device)[0])
     if rank() == 0:
         if config.viewer:
-            viewer.write_index(config.results_dir)
+            write_index(config.results_dir)
         write_record(config.results_dir, description, since, written, seconds)
         print(f"{written} maps in {seconds:.1f} s ({written / seconds:.1f} frames/s)")
     leave()

@@ -23,15 +23,18 @@ from tqdm import tqdm
 
 import config
 from distributed import choose_device
-from files import InputError, resized
-from flow_methods import dis_flow, dis_flows
+from errors import InputError, run
+from flow.colours import flow_to_colour
+from flow.dis import SMALLEST, dis_flow, dis_flows
 from inference import grey_levels, load_checked_model, load_flow_method
-from live_page import LivePage
-from optical_flow import SMALLEST, flow_to_colour, limit_rows
-from stream import END, SteppedWindows, ahead, behind, delivered, join
-from threads import serial_opencv
-from utils import configure, run
-from video import SAMPLES_PER_SECOND, OverlayWriter, header, left_eye, open_video, probe, warn_of_stereo
+from settings import configure
+from video.decode import SAMPLES_PER_SECOND, header, open_video, probe
+from video.pipeline import END, ahead, behind, delivered, join, serial_opencv
+from video.resize import limit_rows, resized
+from video.stereo import left_eye, warn_of_stereo
+from viewer.overlay import OverlayWriter
+from viewer.server import LivePage
+from windows import SteppedWindows
 
 PATIENCE = 10       # seconds to wait for a stream
 RATE_SPAN = 5       # seconds that the frames/s shown are an average of

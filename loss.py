@@ -9,14 +9,9 @@ import math
 import torch
 from torch import nn
 
+from sphere import solid_angle
+
 EPSILON = 1e-8  # the published e: keeps quotients and logarithms finite where a map is zero
-
-
-def solid_angle(height, width):
-    """Solid angle of each equirectangular pixel, steradians: (height, width), float64, summing to 4 pi."""
-    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64)  # colatitude of the rows' edges
-    rows = edges[:-1].cos() - edges[1:].cos()
-    return (2 * math.pi / width * rows)[:, None].expand(height, width)
 
 
 class SphericalKLDiv(nn.Module):

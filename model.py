@@ -12,10 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from files import InputError, replacing
+from errors import InputError
+from files import replacing
 from fused import lstm_step
-from geometry import pixel_to_sphere
-from published import read_published
+from published_weights import read_published
+from sphere import pixel_to_sphere
 from spherical_conv import SphereConv2d, SphereMaxPool2d
 
 FORMAT = 1  # of our checkpoints

@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from files import InputError, list_images, write_text
-from material import write_material
-from scene import EYE, PAINT, STILL, Scene, Thing, balloon, bird, forest, house, runner, sailboat, walker
-from synthetic import write_dataset
-from utils import run
-from video import list_videos, write_video
+from errors import InputError, run
+from files import list_images, write_text
+from synthetic.landscape import EYE
+from synthetic.material import write_material
+from synthetic.observers import write_dataset
+from synthetic.scene import STILL, Scene, Thing, forest
+from synthetic.shapes import PAINT, balloon, bird, house, runner, sailboat, walker
+from video.decode import list_videos
+from video.encode import write_video
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
 

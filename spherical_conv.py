@@ -18,17 +18,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-import cpu_layers
-from geometry import (
-    GEOMETRIES,
-    Entries,
-    bilinear_entries,
-    check_sampling,
-    pixel_to_sphere,
-    sampling_grid,
-    sphere_to_pixel,
-)
-from threads import for_each
+from kernels import cpu
+from kernels.taps import GEOMETRIES, Entries, bilinear_entries, check_sampling, sampling_grid
+from kernels.threads import for_each
+from sphere import pixel_to_sphere, sphere_to_pixel
 
 __all__ = ["GEOMETRIES", "SphereConv2d", "SphereMaxPool2d", "pixel_to_sphere", "sampling_grid", "sphere_to_pixel"]
 
@@ -341,9 +334,9 @@ class SphereConv2d(nn.Module):
         if self.in_channels != C:
             raise ValueError(f"the input must have {self.in_channels} channels, got {C}")
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
-        if self.stride == 1 and cpu_layers.serves(x):
+        if self.stride == 1 and cpu.serves(x):
             check_sampling(H, W, 1, self.geometry)
-            return cpu_layers.conv(x, self.weight, bias, self.geometry)
+            return cpu.conv(x, self.weight, bias, self.geometry)
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         out = _SphereConv.apply(pixels_first(x), self.weight, bias, key)  # (B, H_out * W_out, O)
         return channels_first(out, -(-H // self.stride), W // self.stride)
@@ -362,8 +355,8 @@ class SphereMaxPool2d(nn.Module):
 
     def forward(self, x):
         B, C, H, W = x.shape
-        if cpu_layers.serves(x):
-            return cpu_layers.max_pool(x, self.stride, self.geometry)
+        if cpu.serves(x):
+            return cpu.max_pool(x, self.stride, self.geometry)
         key = H, W, self.stride, self.geometry, x.device, x.dtype
         largest = _SphereMaxPool.apply(pixels_first(x), key)
         return channels_first(largest, -(-H // self.stride), W // self.stride)

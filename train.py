@@ -23,18 +23,20 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-import cache
 import config
 import distributed
-import run_folder
-from augmentation import augment
-from files import InputError, read_split
+from dataset import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
+from errors import InputError, run
+from files import read_split
+from flow.folders import provide_flow
+from flow.methods import flow_settings
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model, save_state, widen
-from optical_flow import provide_flow
-from optimizer import OPTIMIZERS
-from training_data import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
-from utils import configure, run, settings, validate
+from settings import configure, settings, validate
+from training import run_folder
+from training.augmentation import augment
+from training.optimizer import OPTIMIZERS
+from video import image_cache
 
 STATE = ("model", "optimizer", "progress", "history", "model_args", "config")  # what last.pt holds
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
@@ -49,16 +51,16 @@ def load_datasets(device):
     flow_dir = ""
     if config.of_available:
         mine = [name for part in names for name in part][distributed.rank() :: distributed.world()]
-        flow_dir, problems = provide_flow(config.frames_dir, mine, device)
+        flow_dir, problems = provide_flow(config.frames_dir, mine, flow_settings(config), device)
         if problems:
             raise InputError("\n".join(problems))
         distributed.barrier()
     parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir) for part in names]
     sources = [source for part in parts for video in part for source in video.sources()]
     threads = max(1, config.num_workers)
-    cache.build(sources[distributed.rank() :: distributed.world()], config.resolution, config.cache_dir, threads)
+    image_cache.build(sources[distributed.rank() :: distributed.world()], config.resolution, config.cache_dir, threads)
     distributed.barrier()
-    arrays = iter(cache.build(sources, config.resolution, config.cache_dir, threads))
+    arrays = iter(image_cache.build(sources, config.resolution, config.cache_dir, threads))
     datasets = []
     for name, part in zip(("training", "validation"), parts):
         own = [[next(arrays) for _ in video.sources()] for video in part]

@@ -1,222 +1,15 @@
-"""Settings from the command line, the frame around every script's `main`, and `frames_extraction`.
+"""What users call from a shell or a program of their own: `frames_extraction`, and the settings' functions.
 
-From a shell: python utils.py frames_extraction VIDEOS_FOLDER
+    python utils.py frames_extraction VIDEOS_FOLDER
 """
 
-import ast
-import difflib
-import errno
-import math
-import os
 import sys
-from collections import deque
-from pathlib import Path
 
-from files import InputError
+from errors import InputError, exit_code, run
+from settings import configure, override, settings, validate
+from video.extraction import extract_frames
 
-# ---------------------------------------------------------------------------------------------------------- settings
-
-
-def settings(config):
-    """The settings of a config module (or namespace) as a dict, in the order in which they stand there."""
-    return {name: value for name, value in vars(config).items()
-            if not name.startswith("_") and isinstance(value, (bool, int, float, str, tuple))}
-
-
-def parse_value(name, text, default):
-    """The value of `--name=text`, of the type that the default has. Raises InputError."""
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    kinds = [type(entry) for entry in default] if isinstance(default, tuple) else None
-    if type(value) is not type(default) or (kinds and [type(entry) for entry in value] != kinds):
-        raise InputError(f"{name} must be {_article(type(default).__name__)} like {default!r}, got {text!r}")
-    return value
-
-
-def _article(noun):
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
-def override(config, argv):
-    """Applies `--name=value` arguments to the config, in place. Raises InputError naming all that is wrong."""
-    known, problems = settings(config), []
-    for argument in argv:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals:
-            problems.append(f"arguments look like --name=value, got {argument!r} (--help lists every setting)")
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists every setting"
-            problems.append(f"there is no setting {name!r}; {hint}")
-        else:
-            try:
-                setattr(config, name, parse_value(name, text, known[name]))
-            except InputError as problem:
-                problems.append(str(problem))
-    if problems:
-        raise InputError("\n".join(problems))
-
-
-def one_of(*choices):
-    """A rule: the value is one of these texts."""
-    *first, last = (f'"{choice}"' for choice in choices)
-    return (lambda value: value in choices), f"{', '.join(first)} or {last}"
-
-
-def whole(least, most=math.inf):
-    """A rule: a whole number in [least, most]."""
-    return ((lambda value: type(value) is int and least <= value <= most),
-            f"{f'at least {least}' if most == math.inf else f'in [{least}, {most}]'}, a whole number")
-
-
-def real(holds, requirement):
-    """A rule: a number for which `holds(number)`."""
-    return (lambda value: type(value) in (int, float) and holds(value)), requirement
-
-
-def is_resolution(value):
-    """Whether it is (height, width), as the model needs them."""
-    return (type(value) is tuple and len(value) == 2 and all(type(side) is int for side in value)
-            and value[0] >= 2 and value[1] >= 8 and value[1] % 4 == 0)
-
-
-LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # what a user may write into config.py
-
-FLAG = (lambda value: type(value) is bool), "True or False"
-TEXT = (lambda value: type(value) is str), 'text, "..."'
-
-RULES = {  # (test of the value by itself, what it must be); what is not listed is text
-    **dict.fromkeys(("of_available", "overlay", "viewer", "overwrite", "save_frames", "compute_flow", "flow_save_raw",
-                     "random_yaw", "random_mirror", "latitude"), FLAG),
-    "stereo_layout": one_of("mono", "top_bottom", "left_right"),
-    "resolution": (is_resolution, "(height, width), the width a multiple of 4 and at least 8"),
-    "geometry": one_of("exact", "released", "released_wrap", ""),
-    "sequence_length": whole(1),
-    "overlap": whole(0),
-    "overlay_height": whole(2),
-    "live_flow_resolution": whole(16),
-    "live_port": whole(0, 65535),
-    "flow_method": one_of("dis", "raft_large", "raft_small", ""),
-    "flow_resolution": whole(16),
-    "num_workers": whole(0),
-    "validation_split": real(lambda share: 0 <= share < 1, "in [0, 1)"),
-    "skip_frames": whole(0),
-    "hidden_dim": whole(1),
-    "loss": one_of("published", "proper", "proper_cc"),
-    "optimizer": one_of("sgd", "adam", "adamw", "muon"),
-    "lr": real(lambda rate: rate > 0, "above 0"),
-    "lr_schedule": one_of("constant", "cosine"),
-    "weight_decay": real(lambda decay: decay >= 0, "at least 0"),
-    "clip_grad": real(lambda length: length >= 0, "at least 0"),
-    "precision": one_of("float32", "tf32", "bf16"),
-    "batch_size": whole(1),
-    "epochs": whole(1),
-    "seed": whole(0),
-    "picture_interval": whole(0),
-    "gaze_sigma": real(lambda degrees: 0 < degrees <= 90, "in (0, 90], degrees"),
-    "equator_sigma": real(lambda degrees: degrees > 0, "above 0, degrees"),
-}
-
-
-def validate(config):
-    """Checks every setting by itself and against the others, before any file is opened. Raises InputError with all
-    that is wrong, one line each."""
-    problems = {}
-    for name, value in vars(config).items():
-        holds, requirement = RULES.get(name, TEXT)
-        is_setting = name in RULES or (not name.startswith("_") and isinstance(value, LITERALS))
-        if is_setting and not holds(value):
-            problems[name] = f"{name} must be {requirement}, got {value!r}"
-    sound = problems.keys().isdisjoint
-    if sound(("overlap", "sequence_length")) and config.overlap >= config.sequence_length:
-        problems["overlap"] = (f"overlap must be less than sequence_length ({config.sequence_length}), got "
-                               f"{config.overlap}")
-    if sound(("live_file",)) and config.live_file and not config.live_file.endswith(".mp4"):
-        problems["live_file"] = f"live_file must end in .mp4, got {config.live_file!r}"
-    if sound(("flow_weights", "flow_method")) and config.flow_weights and not config.flow_method.startswith("raft"):
-        problems["flow_weights"] = ('flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the '
-                                    "network that they belong to")
-    if problems:
-        raise InputError("\n".join(problems.values()))
-
-
-def help_text(config, script):
-    """What `--help` prints: the script's docstring, then every setting with its default and comment from config.py."""
-    lines = [(script.__doc__ or "").strip(), "", "Settings (config.py), each overridden by --name=value:"]
-    defaults = ast.parse(source := Path(config.__file__).read_text(encoding="utf-8"))
-    starts = {node.lineno: node.targets[0].id for node in defaults.body if isinstance(node, ast.Assign)}
-    for number, line in enumerate(source.splitlines(), start=1):
-        if number in starts:
-            default = ast.get_source_segment(source, next(n for n in defaults.body if n.lineno == number).value)
-            comment = line.partition("  # ")[2].strip()
-            lines.append(f"  --{starts[number]}={default}".ljust(44) + f" {comment}")
-        elif line.startswith("# "):
-            lines += ["", f"{line[2:]}:"]
-    return "\n".join(lines)
-
-
-def configure(config, argv):
-    """Override, then validate, with every problem of both in one InputError. The first line of every script's main;
-    `--help` prints the settings and exits."""
-    if "--help" in argv or "-h" in argv:
-        print(help_text(config, sys.modules["__main__"]))
-        sys.exit(0)
-    problems = []
-    for check in (lambda: override(config, argv), lambda: validate(config)):
-        try:
-            check()
-        except InputError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise InputError("\n".join(problems))
-
-
-def exit_code(action):
-    """Calls `action()` and returns what it returns (None: 0) as an exit code. What a user can put right is one line on
-    stderr and exit code 1, without a traceback; an interruption is 130."""
-    try:
-        return action() or 0
-    except InputError as problem:
-        lines = str(problem).splitlines()
-    except OSError as problem:
-        if problem.errno is None:
-            raise
-        place = f": {problem.filename}" if problem.filename else ""
-        remedy = {errno.ENOSPC: "; free some space and start again, what is finished is kept",
-                  errno.EACCES: "; choose another folder or change its permissions",
-                  errno.EROFS: "; choose another folder"}.get(problem.errno, "")
-        lines = [f"{problem.strerror}{place}{remedy}"]
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
-    for line in lines:
-        print(f"error: {line}", file=sys.stderr)
-    return 1
-
-
-def run(main):
-    """Runs a script's `main(argv)` and ends the process with its `exit_code`."""
-    sys.exit(exit_code(lambda: main(sys.argv[1:])))
-
-
-def in_order(pool, function, items):
-    """Yields function(item) for each item, in order, with a bounded number of them under way in the pool."""
-    pending = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > os.cpu_count():
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-# -------------------------------------------------------------------------------------------------- frames_extraction
+__all__ = ["configure", "frames_extraction", "override", "settings", "validate"]
 
 
 def frames_extraction(path_to_videos, stereo_layout="mono"):
@@ -224,10 +17,8 @@ def frames_extraction(path_to_videos, stereo_layout="mono"):
     frames/videos.csv which id is which video. stereo_layout: "mono", "top_bottom" or "left_right".
 
     Made for the shell: videos that cannot be read are named on stderr, and the process ends with exit code 1 after
-    the last video. `extraction.extract_frames` returns them instead.
+    the last video. `video.extraction.extract_frames` returns them instead.
     """
-    from extraction import extract_frames  # which itself imports this file
-
     def extract():
         problems = extract_frames(path_to_videos, stereo_layout)
         if problems:
@@ -239,10 +30,10 @@ def frames_extraction(path_to_videos, stereo_layout="mono"):
 
 
 def main(argv):
-    import config
-
     if argv[:1] != ["frames_extraction"] or not argv[1:] or argv[1].startswith("-"):
         raise InputError("usage: python utils.py frames_extraction VIDEOS_FOLDER [--stereo_layout=top_bottom]")
+    import config  # here, since only a script may read it
+
     configure(config, argv[2:])
     frames_extraction(argv[1], config.stereo_layout)
 

@@ -13,12 +13,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config
+from errors import run
 from inference import load_flow_method
 from metrics import cc
 from model import load_model
-from stream import SteppedWindows, model_inputs
-from utils import run
-from video import SAMPLES_PER_SECOND, sampled
+from video.decode import SAMPLES_PER_SECOND, sampled
+from windows import SteppedWindows, model_inputs
 
 SPAN = 5                    # seconds
 ENDLESS = sys.maxsize // 2  # frames

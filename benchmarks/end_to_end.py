@@ -26,11 +26,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.reference import straightforward
-from dataset import list_frames, split_windows
-from files import resized, write_image
+from files import write_image
 from inference import grey_levels
 from model import load_model
-from video import sample_frames, write_video
+from video.decode import sample_frames
+from video.encode import write_video
+from video.resize import resized
+from windows_on_disk import list_frames, split_windows
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,12 +17,12 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import cache  # noqa: E402
 import config  # noqa: E402
 import train  # noqa: E402
+from dataset import TrainingWindows, find_videos  # noqa: E402
 from files import write_image  # noqa: E402
-from training_data import TrainingWindows, find_videos  # noqa: E402
-from video import sample_frames  # noqa: E402
+from video import image_cache  # noqa: E402
+from video.decode import sample_frames  # noqa: E402
 
 VIDEOS, FRAMES, EPOCHS = 12, 100, 5
 
@@ -50,7 +50,7 @@ def main(workers="2"):
         names = [f"{video:03d}" for video in range(VIDEOS)]
         videos = find_videos(names, folder / "frames", folder / "maps", folder / "flow")
         began = time.perf_counter()
-        arrays = [cache.build(video.sources(), config.resolution, folder / "cache", max(1, config.num_workers))
+        arrays = [image_cache.build(video.sources(), config.resolution, folder / "cache", max(1, config.num_workers))
                   for video in videos]
         print(f"decoding: {3 * VIDEOS * FRAMES / (time.perf_counter() - began):.0f} images/s")
         loader = train.make_loader(TrainingWindows(videos, arrays, config.sequence_length, 0), 0,

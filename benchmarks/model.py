@@ -20,8 +20,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.reference import Planar, straightforward
+from kernels.taps import GEOMETRIES
 from model import SST_Sal
-from spherical_conv import GEOMETRIES
 
 FORMULATIONS = ("straightforward", "planar", "ours")
 RESOLUTIONS = ((120, 160), (240, 320), (480, 640), (480, 960), (960, 1920))

@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 from distributed import choose_device  # noqa: E402
 from files import write_image  # noqa: E402
-from flow_methods import load_flows  # noqa: E402
-from optical_flow import make_flow  # noqa: E402
-from video import sample_frames  # noqa: E402
+from flow.folders import make_flow  # noqa: E402
+from flow.methods import load_flows  # noqa: E402
+from video.decode import sample_frames  # noqa: E402
 
 FRAMES = 48
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kernels.taps import sampling_grid
 from model import latitude_channels
-from spherical_conv import sampling_grid
 
 # ------------------------------------------------------------------------------------------- straightforward, spherical
 

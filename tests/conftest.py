@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from model import SST_Sal, save_model  # noqa: E402
-from video import sampled, write_video  # noqa: E402
+from video.decode import sampled  # noqa: E402
+from video.encode import write_video  # noqa: E402
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.utils import flow_to_image
 
-from augmentation import augment, mirror, mirror_colours
+from training.augmentation import augment, mirror, mirror_colours
 
 
 def colours(flow):

@@ -1,14 +1,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
 
-import cache
-from files import InputError, write_image
+from errors import InputError
+from files import write_image
+from video import image_cache
 
 RESOLUTION = (10, 14)
 
@@ -26,7 +27,7 @@ def images(tmp_path):
 
 
 def build(tmp_path, images, flags=cv2.IMREAD_COLOR, resolution=RESOLUTION):
-    return cache.build([(images, flags)], resolution, tmp_path / "cache", threads=2)[0]
+    return image_cache.build([(images, flags)], resolution, tmp_path / "cache", threads=2)[0]
 
 
 def left_behind(tmp_path):
@@ -35,20 +36,20 @@ def left_behind(tmp_path):
 
 @pytest.mark.parametrize("flags", [cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE])
 def test_array_holds_every_image_resized_by_area(tmp_path, images, flags):
-    array = cache.open_array(build(tmp_path, images, flags))
+    array = image_cache.open_array(build(tmp_path, images, flags))
     expected = [cv2.resize(cv2.imread(str(path), flags), (14, 10), interpolation=cv2.INTER_AREA) for path in images]
     assert array.dtype == np.uint8 and isinstance(array, np.memmap)
     np.testing.assert_array_equal(array, np.stack(expected))
 
 
 def test_images_of_the_right_size_stay_as_they_are(tmp_path, images):
-    array = cache.open_array(build(tmp_path, images, resolution=(30, 44)))
+    array = image_cache.open_array(build(tmp_path, images, resolution=(30, 44)))
     np.testing.assert_array_equal(array[3], cv2.imread(str(images[3])))
 
 
 def test_second_build_reads_no_image(tmp_path, images, monkeypatch):
     first = build(tmp_path, images)
-    monkeypatch.setattr(cache, "read_image", lambda *arguments: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_cache, "read_image", lambda *arguments: pytest.fail("decoded again"))
     assert build(tmp_path, images) == first
 
 
@@ -64,7 +65,7 @@ def test_changed_sources_replace_the_array(tmp_path, images, change):
     second = build(tmp_path, images)
     assert second != first and not first.exists()
     expected = cv2.resize(cv2.imread(str(images[2])), (14, 10), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(cache.open_array(second)[2], expected)
+    np.testing.assert_array_equal(image_cache.open_array(second)[2], expected)
 
 
 def test_resolutions_and_folders_do_not_disturb_each_other(tmp_path, images):
@@ -82,7 +83,7 @@ def test_bad_image_is_named_and_finished_arrays_are_kept(tmp_path, images):
     images[3].write_bytes(images[3].read_bytes()[:200])
     lists = [([whole], cv2.IMREAD_COLOR), (images, cv2.IMREAD_COLOR)]
     with pytest.raises(InputError, match=r"007_0012\.png"):
-        cache.build(lists, RESOLUTION, tmp_path / "cache", threads=2)
+        image_cache.build(lists, RESOLUTION, tmp_path / "cache", threads=2)
     assert [path.name[:3] for path in (tmp_path / "cache").rglob("*.npy")] == ["006"]
     assert not left_behind(tmp_path)
 
@@ -91,17 +92,17 @@ def test_full_disk_leaves_no_partial_array(tmp_path, images, monkeypatch):
     def full(array):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.np, "ascontiguousarray", full)
+    monkeypatch.setattr(image_cache.np, "ascontiguousarray", full)
     with pytest.raises(OSError, match="No space left"):
         build(tmp_path, images)
     assert not list((tmp_path / "cache").rglob("*.npy")) and not left_behind(tmp_path)
 
 
 def test_processes_may_build_the_same_arrays_at_once(tmp_path, images):
-    program = ("import sys, cv2, cache, pathlib; images = sorted(pathlib.Path(sys.argv[1]).iterdir()); "
-               f"print(*cache.build([(images, cv2.IMREAD_COLOR)], {RESOLUTION}, sys.argv[2], threads=1))")
+    program = ("import sys, cv2, pathlib; from video import image_cache; images = sorted(pathlib.Path(sys.argv[1]).iterdir()); "
+               f"print(*image_cache.build([(images, cv2.IMREAD_COLOR)], {RESOLUTION}, sys.argv[2], threads=1))")
     command = [sys.executable, "-c", program, str(images[0].parent), str(tmp_path / "cache")]
-    processes = [subprocess.Popen(command, cwd=Path(cache.__file__).parent, stdout=subprocess.PIPE,
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL, text=True) for _ in range(3)]
     arrays = {process.communicate()[0].strip() for process in processes}
     assert all(process.returncode == 0 for process in processes)

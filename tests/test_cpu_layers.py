@@ -13,15 +13,15 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cpu_kernels
-import cpu_layers
 from benchmarks.reference import expand, sphere_conv
-from cpu_kernels import sample, spread
-from cpu_layers import Lent
-from geometry import GEOMETRIES, row_taps
+from kernels import cpu, cpu_lstm
+from kernels.cpu import Lent
+from kernels.cpu_sampling import sample, spread
+from kernels.simd import compiled
+from kernels.taps import GEOMETRIES, row_taps
+from kernels.threads import Scratch
 from model import SST_Sal
 from spherical_conv import SphereConv2d, SphereMaxPool2d
-from threads import Scratch
 
 SIZES = st.tuples(st.integers(1, 11), st.integers(2, 40).map(lambda half: 2 * half), st.sampled_from([1, 2]))
 
@@ -67,10 +67,10 @@ def test_spreading_is_the_transpose_of_sampling(size, geometry, seed):
     assert np.vdot(samples.astype(np.float64), grad) == pytest.approx(sum(products), abs=1e-3)
 
 
-@cpu_kernels.compiled
+@compiled
 def apply(x, out, squash):
     for j in range(len(x)):
-        out[j] = cpu_kernels.sigmoid(x[j]) if squash else cpu_kernels.tanh(x[j])
+        out[j] = cpu_lstm.sigmoid(x[j]) if squash else cpu_lstm.tanh(x[j])
 
 
 @pytest.mark.parametrize("squash, function", [(False, np.tanh), (True, lambda x: 1 / (1 + np.exp(-x)))])
@@ -98,9 +98,9 @@ def test_kernels_are_compiled_once_for_all_processes(tmp_path, read_only):
     if read_only:
         (tmp_path / "__pycache__").write_text("no folder can be made here")
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    program = ("import torch, cpu_kernels, cpu_layers; torch.set_num_threads(1);"
+    program = ("import torch, cpu_lstm, cpu_layers; torch.set_num_threads(1);"
                "cpu_layers.max_pool(torch.rand(1, 1, 4, 8), 1, 'exact');"
-               "print(len(cpu_kernels.pool_pieces.stats.cache_misses))")
+               "print(len(cpu_lstm.pool_pieces.stats.cache_misses))")
 
     def compiled():
         return int(subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, text=True,
@@ -158,7 +158,7 @@ def test_without_numba_the_plain_formulation_serves(monkeypatch):
     model, frames = SST_Sal(3, 4, "released"), torch.rand(1, 2, 3, 8, 16)
     with torch.no_grad():
         expected = model(frames)
-        monkeypatch.setattr(cpu_layers, "cpu_kernels", None)
+        monkeypatch.setattr(cpu, "cpu_kernels", None)
         torch.testing.assert_close(model(frames), expected, atol=1e-6, rtol=0)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import distributed
-from files import InputError
+from errors import InputError
 
 ROOT = Path(distributed.__file__).parent
 

@@ -12,8 +12,8 @@ import evaluate
 import gaze
 import optical_flow
 import train
-from synthetic import write_dataset
-from utils import settings
+from settings import settings
+from synthetic.observers import write_dataset
 
 SHARED = ("--frames_dir=set/videos/frames", "--gt_dir=set/saliency_maps", "--videos_train_file=set/train.txt",
           "--videos_test_file=set/test.txt", "--resolution=(32, 64)", "--sequence_length=5", "--overlap=2",

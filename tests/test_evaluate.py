@@ -12,13 +12,18 @@ import pytest
 import torch
 
 import evaluate
-import gaze
 import metrics
-import report
-from files import InputError, write_image
-from loss import solid_angle
+from errors import InputError
+from files import number_images, write_image
 from model import SST_Sal, save_model
-from utils import settings
+from recordings.ground_truth import count_maps, saliency_maps, to_bytes
+from recordings.samples import Samples
+from recordings.tables import read_table, write_fixations
+from scoring import report
+from scoring.baselines import equator_prior, leave_one_out, mean_map
+from scoring.scores import FRAMES_AT_A_TIME, score_in_parts
+from settings import settings
+from sphere import solid_angle
 
 ROOT = Path(__file__).parents[1]
 H, W = 12, 20
@@ -42,12 +47,12 @@ def config(monkeypatch, tmp_path):
 def blob(rng, height, width):
     """An 8-bit map with one Gaussian somewhere."""
     place = rng.uniform(-np.pi, np.pi, 1), rng.uniform(-1, 1, 1)
-    return gaze.to_bytes(gaze.saliency_maps(np.zeros(1, int), *place, 1, 0.4, height, width))[0]
+    return to_bytes(saliency_maps(np.zeros(1, int), *place, 1, 0.4, height, width))[0]
 
 
 def gaze_samples(rng, numbers, users):
     frame = np.repeat(numbers, len(users))
-    return gaze.Samples(frame, rng.uniform(-180, 180, len(frame)).round(4), rng.uniform(-60, 60, len(frame)).round(4),
+    return Samples(frame, rng.uniform(-180, 180, len(frame)).round(4), rng.uniform(-60, 60, len(frame)).round(4),
                         np.array(list(users) * len(numbers), object))
 
 
@@ -61,7 +66,7 @@ def data(tmp_path):
             write_map(tmp_path / f"data/saliency_maps/{video}/{number:04d}.png", blob(rng, H, W))
             write_map(tmp_path / f"results/{video}/{video}_{number:04d}.png", blob(rng, 2 * H, 2 * W))
         samples = gaze_samples(rng, NUMBERS if video == "001" else NUMBERS[:3], ("ann", "bob", "eve"))
-        gaze.write_fixations(tmp_path / f"data/fixations/{video}.csv", video, samples)
+        write_fixations(tmp_path / f"data/fixations/{video}.csv", video, samples)
     write_map(tmp_path / "results/000/000_0012.png", np.full((H, W), 7, np.uint8))
     (tmp_path / "data/test.txt").write_text("000,001\n\n")
     (tmp_path / "data/train.txt").write_text("002,999\n")
@@ -132,16 +137,16 @@ def test_figure_has_a_panel_for_each_score_that_any_video_has():
 
 
 def test_equator_prior_is_a_gaussian_of_latitude():
-    prior = evaluate.equator_prior(180, 6, math.radians(20))
+    prior = equator_prior(180, 6, math.radians(20))
     torch.testing.assert_close(prior, prior.flip(0))
     torch.testing.assert_close(prior[69:71, 0].mean().item(), math.exp(-0.5), rtol=1e-3, atol=0)  # 20 degrees north
     assert (prior == prior[:, :1]).all()
 
 
 def test_mean_map(config, data):
-    folders = [evaluate.number_images(data / f"data/saliency_maps/{video}") for video in ("000", "002")]
+    folders = [number_images(data / f"data/saliency_maps/{video}") for video in ("000", "002")]
     write_map(data / "data/saliency_maps/002/0012.png", np.zeros((H, W), np.uint8))  # an empty map counts nothing
-    mean = evaluate.mean_map(folders)
+    mean = mean_map(evaluate.read_maps(folders))
     means = []
     for folder in folders:
         maps = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float) for path in folder.values()]
@@ -152,33 +157,33 @@ def test_mean_map(config, data):
 
 def test_each_frame_leaves_out_one_observer_by_turns():
     numbers = np.array([3, 7, 9, 11])
-    samples = gaze.Samples(np.array([3, 3, 3, 7, 7, 7, 9, 11, 11]), np.linspace(-150, 150, 9), np.linspace(-40, 40, 9),
+    samples = Samples(np.array([3, 3, 3, 7, 7, 7, 9, 11, 11]), np.linspace(-150, 150, 9), np.linspace(-40, 40, 9),
                            np.array(["ann", "bob", "bob", "ann", "bob", "bob", "ann", "", "bob"], object))
     video = evaluate.Video("000", numbers, None, [], samples)
-    prior = evaluate.equator_prior(H, W, 0.4)
-    others, one, counts = evaluate.leave_one_out(video, 0.3, prior)
+    prior = equator_prior(H, W, 0.4)
+    others, one, counts = leave_one_out(video, 0.3, prior)
     np.testing.assert_array_equal(counts.sum(axis=(1, 2)), [1, 2, 0, 0])  # ann, bob; then only one is known by name
     assert not one[2:].any()
 
     def expected(rows):
         angles = np.radians(samples.longitude[rows]), np.radians(samples.latitude[rows])
-        return gaze.saliency_maps(np.zeros(len(rows), int), *angles, 1, 0.3, H, W)
+        return saliency_maps(np.zeros(len(rows), int), *angles, 1, 0.3, H, W)
 
     for position, (left_out, rest) in enumerate([([0], [1, 2]), ([4, 5], [3])]):
-        np.testing.assert_array_equal(one[position], gaze.to_bytes(expected(left_out))[0])
+        np.testing.assert_array_equal(one[position], to_bytes(expected(left_out))[0])
         mixed = 0.9 * expected(rest)[0] / expected(rest).sum() + 0.1 * (prior / prior.sum()).numpy()
         np.testing.assert_allclose(others[position], mixed, rtol=1e-5)
 
 
 def test_scores_in_parts_are_the_metrics():
     generator = torch.Generator().manual_seed(0)
-    count = 2 * evaluate.FRAMES_AT_A_TIME + 1
+    count = 2 * FRAMES_AT_A_TIME + 1
     pred, target = (torch.rand(count, H, W, generator=generator) for _ in range(2))
     counts = (torch.rand(count, H, W, generator=generator) > 0.9).float()
-    others, prior, area = counts.sum(0).roll(3, 0), evaluate.equator_prior(H, W, 0.4), solid_angle(H, W)
+    others, prior, area = counts.sum(0).roll(3, 0), equator_prior(H, W, 0.4), solid_angle(H, W)
     with evaluate.ThreadPoolExecutor(2) as pool:
-        scores = evaluate.score_in_parts(pool, pred, target, counts, others, prior, area)
-        single = evaluate.score_in_parts(pool, prior[None], target, counts, others, prior, area)
+        scores = score_in_parts(pool, pred, target, counts, others, prior, area)
+        single = score_in_parts(pool, prior[None], target, counts, others, prior, area)
     assert set(scores) == set(report.COLUMNS)
     for column, expected in {"CC": metrics.cc(pred, target, area), "CC plain": metrics.cc(pred, target),
                              "KLD": metrics.kld(pred, target, area), "SIM plain": metrics.sim(pred, target),
@@ -212,8 +217,8 @@ def test_whole_run(data, run):
     pred, truth = (cv2.imread(str(data / path), cv2.IMREAD_GRAYSCALE)
                    for path in ("results/001/001_0008.png", "data/saliency_maps/001/0008.png"))
     pred = torch.from_numpy(cv2.resize(pred, (W, H), interpolation=cv2.INTER_AREA))
-    samples = gaze.read_table(data / "data/fixations/001.csv")[0]["001"]
-    counts = torch.from_numpy(gaze.count_maps(samples, np.array(NUMBERS), H, W)[2])
+    samples = read_table(data / "data/fixations/001.csv")[0]["001"]
+    counts = torch.from_numpy(count_maps(samples, np.array(NUMBERS), H, W)[2])
     assert counts.sum() == 3
     row = frames["001", "8"]
     for column, expected in {"CC": metrics.cc(pred, torch.from_numpy(truth), solid_angle(H, W)),
@@ -221,8 +226,8 @@ def test_whole_run(data, run):
         assert float(row[column]) == pytest.approx(expected.item(), rel=1e-4)
 
     # shuffled AUC: against the fixations of the other test video and of the training video, not its own
-    others = sum(gaze.count_maps(part._replace(frame=0 * part.frame), np.zeros(1), H, W)[0] for part in
-                 (gaze.read_table(data / f"data/fixations/{video}.csv")[0][video] for video in ("000", "002")))
+    others = sum(count_maps(part._replace(frame=0 * part.frame), np.zeros(1), H, W)[0] for part in
+                 (read_table(data / f"data/fixations/{video}.csv")[0][video] for video in ("000", "002")))
     assert float(row["sAUC"]) == pytest.approx(metrics.shuffled_auc(pred, counts, torch.from_numpy(others)).item())
 
     videos = read_csv(folder / "videos.csv")

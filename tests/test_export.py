@@ -13,9 +13,8 @@ from conftest import ROOT
 
 import config
 import export
-from files import InputError
+from errors import InputError, exit_code
 from model import SST_Sal, load_model
-from utils import exit_code
 
 WIDTH = 20
 

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, noise_frames, stereo_frames
 
-from extraction import extract_frames
-from files import InputError, list_images, read_image
-from video import apparent_layout, even_size, list_videos, overlay, probe, sampled, write_video
+from errors import InputError
+from files import list_images, read_image
+from video.decode import list_videos, probe, sampled
+from video.encode import write_video
+from video.extraction import extract_frames
+from video.stereo import apparent_layout
+from viewer.overlay import even_size, overlay
 
 
 def names(folder):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files import InputError, frame_number, list_images, read_image, replacing, write_image, write_text
+from errors import InputError
+from files import frame_number, list_images, read_image, replacing, write_image, write_text
 
 
 def test_an_image_is_read_as_it_was_written(tmp_path):

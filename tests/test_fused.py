@@ -10,29 +10,30 @@ from pathlib import Path
 import pytest
 import torch
 
-import cpu_layers
 import spherical_conv
 from benchmarks.reference import conv_lstm, sphere_conv, sphere_max_pool, straightforward
 from fused import lstm_step
+from kernels import cpu
+from kernels.taps import GEOMETRIES
+from kernels.threads import for_each
 from model import SST_Sal
-from spherical_conv import GEOMETRIES, SphereConv2d, SphereMaxPool2d
-from threads import for_each
+from spherical_conv import SphereConv2d, SphereMaxPool2d
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 
 
 def clear_caches():
-    for cache in (spherical_conv.sampling, spherical_conv.source_pieces, cpu_layers.split_tiles):
+    for cache in (spherical_conv.sampling, spherical_conv.source_pieces, cpu.split_tiles):
         cache.cache_clear()
 
 
 @pytest.fixture(params=[1, 30, 10**6], ids=["a row a tile", "some rows a tile", "one tile"])
 def tile_pixels(monkeypatch, request):
-    for module in (spherical_conv, cpu_layers):
+    for module in (spherical_conv, cpu):
         monkeypatch.setattr(module, "TILE_PIXELS", request.param)
-    monkeypatch.setattr(cpu_layers, "PIECE_SAMPLES", 9 * 5 * request.param)
-    monkeypatch.setattr(cpu_layers, "FEWEST_PIECES", 1)
+    monkeypatch.setattr(cpu, "PIECE_SAMPLES", 9 * 5 * request.param)
+    monkeypatch.setattr(cpu, "FEWEST_PIECES", 1)
     clear_caches()
     yield
     clear_caches()
@@ -41,9 +42,9 @@ def tile_pixels(monkeypatch, request):
 @pytest.fixture(params=["kernels", "plain"])
 def path(monkeypatch, request):
     """Both ways that float32 can take on a CPU: the compiled kernels, and what serves where numba is missing."""
-    assert cpu_layers.cpu_kernels, "numba is not installed"
+    assert cpu.cpu_kernels, "numba is not installed"
     if request.param == "plain":
-        monkeypatch.setattr(cpu_layers, "cpu_kernels", None)
+        monkeypatch.setattr(cpu, "cpu_kernels", None)
 
 
 @pytest.fixture
@@ -186,9 +187,9 @@ def test_reduced_precision_where_autocast_asks_for_it(path, threads, count):
 
 
 def test_gradients_repeat_exactly_whatever_the_number_of_threads(threads, monkeypatch, path):
-    for module in (spherical_conv, cpu_layers):
+    for module in (spherical_conv, cpu):
         monkeypatch.setattr(module, "TILE_PIXELS", 32)
-    monkeypatch.setattr(cpu_layers, "PIECE_SAMPLES", 9 * 5 * 32)
+    monkeypatch.setattr(cpu, "PIECE_SAMPLES", 9 * 5 * 32)
     clear_caches()
     torch.manual_seed(0)
     model, frames = SST_Sal(3, 4, "exact"), torch.rand(1, 3, 3, 12, 16)

@@ -9,16 +9,16 @@ import pytest
 import torch
 from conftest import ROOT
 
-import gallery
+from docs import figures
 from model import SST_Sal
 
 
 @pytest.mark.parametrize(("geometry", "rolls"), [("exact", True), ("released_wrap", True), ("released", False)])
 def test_a_rolled_video_has_the_rolled_map_where_columns_wrap(geometry, rolls, monkeypatch):
-    monkeypatch.setattr(gallery, "SHOWN", 1)
+    monkeypatch.setattr(figures, "SHOWN", 1)
     torch.manual_seed(0)
     inputs = np.random.default_rng(0).integers(256, size=(3, 24, 32, 6), dtype=np.uint8)
-    one, other = gallery.pair_of_maps(inputs, SST_Sal(6, 4, geometry, latitude=True).eval())
+    one, other = figures.pair_of_maps(inputs, SST_Sal(6, 4, geometry, latitude=True).eval())
     assert (one.min(), one.max()) == (0, 1)
     assert (np.abs(one - other).max() < 1e-4) == rolls
 
@@ -26,7 +26,7 @@ def test_a_rolled_video_has_the_rolled_map_where_columns_wrap(geometry, rolls, m
 def test_pictures_of_the_readme_are_made(tmp_path):
     for name in ("data", "models"):
         (tmp_path / name).symlink_to(ROOT / name)
-    result = subprocess.run([sys.executable, ROOT / "gallery.py"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, ROOT / "docs" / "figures.py"], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     for name in ("sample.jpg", "pipeline.png"):
         assert f"docs/{name}" in (ROOT / "README.md").read_text(encoding="utf-8")

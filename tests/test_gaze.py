@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gaze
-from files import InputError, read_split, write_image
+from errors import InputError
+from files import read_split, write_image
+from recordings.ground_truth import SAMPLES_AT_A_TIME, count_maps, saliency_maps
+from recordings.samples import Samples, assign_frames
+from recordings.tables import read_table, write_fixations
+from recordings.vr_eyetracking import read_recording
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +38,7 @@ def brute_force_map(longitude, latitude, sigma, height, width):
 
 
 def samples(frame, longitude, latitude, user=""):
-    return gaze.Samples(np.array(frame), np.array(longitude, float), np.array(latitude, float),
+    return Samples(np.array(frame), np.array(longitude, float), np.array(latitude, float),
                         np.full(len(frame), user, object))
 
 
@@ -44,7 +49,7 @@ def test_maps_are_gaussians_of_great_circle_distance(height, width, sigma, seed)
     longitude, latitude = rng.uniform(-np.pi, np.pi, 9), np.arcsin(rng.uniform(-1, 1, 9))
     longitude[:3], latitude[3:5] = (-np.pi, np.pi, 0), (np.pi / 2, -np.pi / 2)  # seam and poles
     positions, sigma = np.arange(9) % 2, math.radians(sigma)
-    maps = gaze.saliency_maps(positions, longitude, latitude, 2, sigma, height, width)
+    maps = saliency_maps(positions, longitude, latitude, 2, sigma, height, width)
     for position in range(2):
         here = positions == position
         expected = brute_force_map(longitude[here], latitude[here], sigma, height, width)
@@ -54,35 +59,35 @@ def test_maps_are_gaussians_of_great_circle_distance(height, width, sigma, seed)
 def test_maps_turn_with_the_gaze_and_stay_at_their_pole():
     step = 2 * np.pi / 40
     longitude, latitude = np.array([0.3, 1.0]), np.radians([80.0, 12.0])
-    maps = gaze.saliency_maps(np.zeros(2, int), longitude, latitude, 1, math.radians(5), 20, 40)
+    maps = saliency_maps(np.zeros(2, int), longitude, latitude, 1, math.radians(5), 20, 40)
     longitude = longitude + 17 * step - 2 * np.pi
-    turned = gaze.saliency_maps(np.zeros(2, int), longitude, latitude, 1, math.radians(5), 20, 40)
+    turned = saliency_maps(np.zeros(2, int), longitude, latitude, 1, math.radians(5), 20, 40)
     np.testing.assert_allclose(turned, np.roll(maps, 17, axis=-1), atol=1e-6)
     assert not maps[0, 13:].any()  # more than 25 degrees south of both
-    north = gaze.saliency_maps(np.zeros(1, int), np.array([2.0]), np.array([np.pi / 2]), 1, math.radians(5), 20, 40)
+    north = saliency_maps(np.zeros(1, int), np.array([2.0]), np.array([np.pi / 2]), 1, math.radians(5), 20, 40)
     assert np.ptp(north[0, 0]) < 1e-6 < 0.1 < north[0, 0].min()  # as wide as the image
     np.testing.assert_array_equal(north[0, 10:], 0)
 
 
 def test_more_samples_than_are_drawn_at_a_time():
-    count = gaze.SAMPLES_AT_A_TIME + 3
-    maps = gaze.saliency_maps(np.zeros(count, int), np.zeros(count), np.zeros(count), 1, 0.1, 9, 14)
-    one = gaze.saliency_maps(np.zeros(1, int), np.zeros(1), np.zeros(1), 1, 0.1, 9, 14)
+    count = SAMPLES_AT_A_TIME + 3
+    maps = saliency_maps(np.zeros(count, int), np.zeros(count), np.zeros(count), 1, 0.1, 9, 14)
+    one = saliency_maps(np.zeros(1, int), np.zeros(1), np.zeros(1), 1, 0.1, 9, 14)
     np.testing.assert_allclose(maps, count * one, rtol=1e-5)
 
 
 def test_a_frame_gathers_up_to_the_next_extracted_one():
     numbers = [4, 7, 10]
     given = samples(range(16), np.arange(16), np.arange(16), "ann")
-    gathered = gaze.assign_frames(given, numbers)
+    gathered = assign_frames(given, numbers)
     assert gathered.frame.tolist() == [4, 4, 4, 7, 7, 7, 10, 10, 10]
     assert gathered.longitude.tolist() == list(range(4, 13))
-    assert gaze.assign_frames(given, [9]).frame.tolist() == [9] * 7
+    assert assign_frames(given, [9]).frame.tolist() == [9] * 7
 
 
 def test_counts_in_pixels():
     given = samples([2, 2, 5, 5, 5], [-180, 180, 0, -0.1, 179.9], [90, 90, -90, 0, 0.1])
-    counts = gaze.count_maps(given, np.array([2, 5]), 4, 6)
+    counts = count_maps(given, np.array([2, 5]), 4, 6)
     assert counts.shape == (2, 4, 6)
     assert counts[0, 0, 0] == 2  # both sides of the seam are one place
     assert counts[1, 3, 3] == counts[1, 2, 2] == counts[1, 1, 5] == 1
@@ -101,7 +106,7 @@ def line(frame, x, y):
 def test_reads_the_data_sets_files(tmp_path):
     path = tmp_path / "p07/012.txt"
     write_recording(path, ["\ufeff" + line(0, 0.5, 0.5), "", line(3, 0, 0), line(6, 1, 1), "  ", line(9, 0.75, 0.25)])
-    found, skipped = gaze.read_recording(path)
+    found, skipped = read_recording(path)
     assert skipped == 0
     assert found.frame.tolist() == [0, 3, 6, 9]
     assert found.longitude.tolist() == [0, -180, 180, 90]   # from the left
@@ -114,7 +119,7 @@ def test_skips_and_counts_what_is_no_place(tmp_path):
     write_recording(path, [line(0, "nan", 0.5), line(1, 0.5, 1.01), line(2, -0.01, 0.5), line("?", 0.5, 0.5),
                            "0.1,4,for", line(-1, 0.5, 0.5), line(5, "inf", 0.5), line(1e300, 0.5, 0.5),
                            line(6, "", 0.5), line(7, 0.25, 0.5)])
-    found, skipped = gaze.read_recording(path)
+    found, skipped = read_recording(path)
     assert skipped == 9
     assert (found.frame.tolist(), found.longitude.tolist()) == ([7], [-90])
 
@@ -123,12 +128,12 @@ def test_reads_tables_with_columns_in_any_order(tmp_path):
     path = tmp_path / "gaze.csv"
     path.write_text('\ufeffLatitude, frame,video,user,longitude\r\n10,3,"a, b",ann,-20\r\n\r\n5,4,012,bob,30\r\n'
                     "91,4,012,bob,30\r\nNaN,4,012,bob,30\r\n1,2\r\n", encoding="utf-8")
-    videos, skipped = gaze.read_table(path)
+    videos, skipped = read_table(path)
     assert skipped == 3
     assert list(videos) == ["a, b", "012"]
     assert [column.tolist() for column in videos["012"]] == [[4], [30], [5], ["bob"]]
     path.write_text("video,frame,longitude,latitude\n7,1,2,3\n", encoding="utf-8")
-    assert gaze.read_table(path)[0]["7"].user.tolist() == [""]
+    assert read_table(path)[0]["7"].user.tolist() == [""]
 
 
 @given(st.text(max_size=80))
@@ -137,7 +142,7 @@ def test_any_text_is_read_or_is_an_input_error(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any" / "012.txt"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    for read in (gaze.read_recording, gaze.read_table):
+    for read in (read_recording, read_table):
         try:
             _, skipped = read(path)
         except InputError:
@@ -147,8 +152,8 @@ def test_any_text_is_read_or_is_an_input_error(tmp_path_factory, text):
 
 def test_tables_written_are_read_back(tmp_path):
     written = samples([3, 3, 7], [-180, 12.3456, 0], [90, -1.25, 0], "p01")
-    gaze.write_fixations(tmp_path / "sub/012.csv", "012", written)
-    videos, skipped = gaze.read_table(tmp_path / "sub/012.csv")
+    write_fixations(tmp_path / "sub/012.csv", "012", written)
+    videos, skipped = read_table(tmp_path / "sub/012.csv")
     assert skipped == 0
     for column, original in zip(videos["012"], written):
         np.testing.assert_array_equal(column, original)
@@ -158,18 +163,18 @@ def test_wrong_files_are_one_clear_line(tmp_path):
     path = tmp_path / "p07/012.txt"
     write_recording(path, ["0.1,3,0.5,0.5"])
     with pytest.raises(InputError, match=r"012.txt has 4 columns .* columns 6 and 7"):
-        gaze.read_recording(path)
+        read_recording(path)
     with pytest.raises(InputError, match="has no column video, frame, longitude, latitude"):
-        gaze.read_table(path)
+        read_table(path)
     path.write_text("video,frame,lat\n")
     with pytest.raises(InputError, match="no column longitude, latitude; its first line"):
-        gaze.read_table(path)
+        read_table(path)
     path.write_text("")
     with pytest.raises(InputError, match="no column video"):
-        gaze.read_table(path)
+        read_table(path)
     path.write_bytes(b"\xff\xfe0\x001\x00")
     with pytest.raises(InputError, match="not a text file in UTF-8"):
-        gaze.read_recording(path)
+        read_recording(path)
     with pytest.raises(InputError, match="nowhere is not a folder"):
         gaze.find_recordings(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

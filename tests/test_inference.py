@@ -16,11 +16,13 @@ import pytest
 from conftest import ROOT, noise_frames
 
 import config
+from errors import exit_code
 from files import list_images, read_image, write_image
 from inference import grey_levels, main, predict
-from utils import exit_code, settings
-from video import sample_frames, write_video
-from viewer import read_about
+from settings import settings
+from video.decode import sample_frames
+from video.encode import write_video
+from viewer.index import read_about
 
 DEFAULTS = settings(config)
 SMALL = ["--resolution=(12, 16)", "--num_workers=0"]

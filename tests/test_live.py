@@ -21,14 +21,14 @@ from browser import CHROMIUM, browser_page
 from conftest import ROOT, stereo_frames
 
 import config
-from flow_methods import dis_flows
+from flow.dis import dis_flows
 from inference import predict
 from live import Sample, Source, live_inputs, newest
-from live_page import LivePage
 from model import SST_Sal, load_model, save_model
 from sphere import directions
-from stream import SteppedWindows
-from video import write_video
+from video.encode import write_video
+from viewer.server import LivePage
+from windows import SteppedWindows
 
 SIZE = 48, 96
 

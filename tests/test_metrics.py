@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import metrics
-from loss import solid_angle
+from sphere import solid_angle
 
 MAPS = Path(__file__).parents[2] / "shared/maps"
 FIXATED = (metrics.nss, metrics.auc_judd, metrics.auc_borji)

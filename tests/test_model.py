@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from files import InputError
+from errors import InputError
 from model import SST_Sal, load_model, save_model
 
 NAMES = {"SST_Sal": (6, 36, "saliency_of"), "SST_Sal_wo_OF": (3, 9, "saliency_wo_of")}

@@ -17,14 +17,18 @@ from hypothesis import strategies as st
 from torchvision.utils import flow_to_image
 
 import config
-import flow_methods
 import optical_flow
-from files import InputError
-from flow_methods import RaftFlows, choose_method, dis_flow, load_flows, load_raft, raft_padding, rename_original
+from errors import InputError
+from flow import folders, raft
+from flow.colours import flow_to_colour
+from flow.dis import dis_flow
+from flow.folders import flow_folder, make_flow, require_flow
+from flow.methods import FlowSettings, choose_method, flow_images, load_flows
+from flow.raft import RaftFlows, load_raft, raft_padding, rename_original
 from model import load_model
-from optical_flow import flow_folder, flow_images, flow_to_colour, limit_rows, make_flow, require_flow
-from utils import validate
-from video import sample_frames
+from settings import validate
+from video.decode import sample_frames
+from video.resize import limit_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -53,7 +57,12 @@ def moving(count, height=40, width=88, step=3):
 
 
 def make(tmp_path, ids, method="dis", weights="", rows=1024, save_raw=False):
-    return make_flow(tmp_path / "frames", tmp_path / "flow", ids, method, weights, rows, save_raw, CPU)
+    return make_flow(tmp_path / "frames", tmp_path / "flow", ids, flow(method, weights, rows, save_raw), CPU)
+
+
+def flow(method, weights="", rows=1024, save_raw=False):
+    """`FlowSettings` that make what is missing."""
+    return FlowSettings(method, weights, rows, save_raw, compute=True, folder="")
 
 
 def names(folder):
@@ -191,7 +200,7 @@ def test_published_model_sees_the_same_in_our_flow_of_a_clip():
     frames = [frame for index, frame in clip if index in range(first, first + 4 * count, 4)]
     numbers = range(first, first + 4 * count, 4)
     golden_flow = [cv2.imread(str(golden / "optical_flow" / "000" / f"000_{number:04d}.png")) for number in numbers]
-    our_flow = list(flow_images([*frames, frames[-1]], load_flows("dis", "", CPU), 1024))[:count]
+    our_flow = list(flow_images([*frames, frames[-1]], load_flows(flow("dis", ""), CPU), 1024))[:count]
     model = load_model(SHARED / "released" / "SST_Sal.pth", CPU)
     maps = []
     for flows in (golden_flow, our_flow):
@@ -324,12 +333,12 @@ def raft_weights(tmp_path_factory):
 def test_raft_from_folder_to_folder_in_batches(tmp_path, raft_weights, monkeypatch):
     frames = moving(4, height=21, width=50)
     write_frames(tmp_path / "frames", "000", frames)
-    monkeypatch.setattr(flow_methods, "RAFT_BATCH", 2)  # two batches, the second one not full
-    monkeypatch.setattr(flow_methods, "RAFT_UPDATES", 3)
+    monkeypatch.setattr(raft, "RAFT_BATCH", 2)  # two batches, the second one not full
+    monkeypatch.setattr(raft, "RAFT_UPDATES", 3)
     assert make(tmp_path, ["000"], "raft_small", raft_weights, save_raw=True) == []
-    raft = load_raft("raft_small", raft_weights, CPU)
+    raft_flows = load_raft("raft_small", raft_weights, CPU)
     for index, (first, second) in enumerate(pairwise(frames)):
-        flow = raft.flow([(first, second)])[0]
+        flow = raft_flows.flow([(first, second)])[0]
         assert flow.shape == (21, 50, 2) and np.abs(flow).max() > 0
         with np.load(tmp_path / "flow" / "000" / f"000_{4 * index:04d}.npz") as raw:
             np.testing.assert_allclose(raw["flow"], flow, rtol=2e-3, atol=1e-3)
@@ -354,8 +363,8 @@ def test_raft_gets_rgb_in_plus_minus_1_wrapped_at_the_seam(monkeypatch):
 
 
 def test_batches_get_smaller_as_frames_get_larger():
-    raft = RaftFlows(torch.nn.Identity(), CPU)
-    sizes = [raft.batch_size(height, 2 * height) for height in (16, 320, 512, 1024)]
+    raft_flows = RaftFlows(torch.nn.Identity(), CPU)
+    sizes = [raft_flows.batch_size(height, 2 * height) for height in (16, 320, 512, 1024)]
     assert sizes == [16, 16, 5, 1]
 
 
@@ -363,10 +372,10 @@ def test_raft_without_enough_memory_says_what_to_do():
     def network(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    raft = RaftFlows(torch.nn.Identity(), CPU)
-    raft.network = network
+    raft_flows = RaftFlows(torch.nn.Identity(), CPU)
+    raft_flows.network = network
     with pytest.raises(InputError, match=r"memory.*flow_resolution.*flow_method=dis"):
-        raft.flow([(texture(20, 40), texture(20, 40))])
+        raft_flows.flow([(texture(20, 40), texture(20, 40))])
 
 
 def test_weights_of_another_network(tmp_path, raft_weights):
@@ -374,7 +383,7 @@ def test_weights_of_another_network(tmp_path, raft_weights):
     torch.save(original_state(small=True), tmp_path / "raft-small.pth")
     for path in (raft_weights, tmp_path / "other.pth", tmp_path / "raft-small.pth"):
         with pytest.raises(InputError, match=rf"{path.name} holds the weights of another network") as caught:
-            load_flows("raft_large", path, CPU)
+            load_flows(flow("raft_large", path), CPU)
         assert "\n" not in str(caught.value)
 
 
@@ -392,10 +401,10 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch, raft_weights):
     torch.save(Boom(), "code")
     for name in (*contents, "list", "code"):
         with pytest.raises(InputError, match=rf"{name} is not a file of weights"):
-            load_flows("raft_small", name, CPU)
+            load_flows(flow("raft_small", name), CPU)
     assert not Path("boom").exists()
     with pytest.raises(InputError, match=r"missing\.pth do not exist"):
-        load_flows("raft_small", "missing.pth", CPU)
+        load_flows(flow("raft_small", "missing.pth"), CPU)
 
 
 def test_no_network_and_no_file_names_both_ways_out(tmp_path, monkeypatch):
@@ -405,29 +414,29 @@ def test_no_network_and_no_file_names_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "urlopen", offline)
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     with pytest.raises(InputError, match=r"unreachable.*raft_small_C_T_V2.*flow_weights.*flow_method=dis") as caught:
-        load_flows("raft_small", "", CPU)
+        load_flows(flow("raft_small", ""), CPU)
     assert "\n" not in str(caught.value)
 
 
 def test_torchvisions_own_weights_come_from_its_cache(tmp_path, monkeypatch, raft_weights):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    cached, url = flow_methods.torchvision_weights("raft_small")
+    cached, url = raft.torchvision_weights("raft_small")
     assert url.startswith("https://download.pytorch.org/") and url.endswith(cached.name)
     cached.parent.mkdir()
     cached.write_bytes(raft_weights.read_bytes())
-    raft = load_flows("raft_small", "", CPU)
+    raft_flows = load_flows(flow("raft_small", ""), CPU)
     expected = torch.load(raft_weights, weights_only=True)
-    torch.testing.assert_close(raft.network.state_dict(), expected)
+    torch.testing.assert_close(raft_flows.network.state_dict(), expected)
     cached.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"raft_small_C_T_V2.*is not a file of weights"):
-        load_flows("raft_small", "", CPU)
+        load_flows(flow("raft_small", ""), CPU)
 
 
 def test_automatic_method(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     gpu = torch.device("cuda")
     assert choose_method("", CPU) == choose_method("", gpu) == "dis"
-    cached, _ = flow_methods.torchvision_weights("raft_large")
+    cached, _ = raft.torchvision_weights("raft_large")
     cached.parent.mkdir()
     cached.touch()
     assert choose_method("", gpu) == "raft_large" and choose_method("", CPU) == "dis"
@@ -454,14 +463,14 @@ def test_streamed_flow_images_are_the_written_ones(tmp_path):
     frames = moving(5, height=60, width=120)
     paths = write_frames(tmp_path / "frames", "000", frames)
     make(tmp_path, ["000"], rows=48)
-    streamed = list(flow_images(iter(frames), load_flows("dis", "", CPU), 48))
+    streamed = list(flow_images(iter(frames), load_flows(flow("dis", ""), CPU), 48))
     written = [cv2.imread(str(tmp_path / "flow" / "000" / path.name)) for path in paths]
     assert streamed[0].shape == (48, 96, 3)
     np.testing.assert_array_equal(streamed, written)
 
 
 def test_streams_of_one_frame_and_of_none():
-    flows = load_flows("dis", "", CPU)
+    flows = load_flows(flow("dis", ""), CPU)
     (image,) = flow_images([texture(20, 40)], flows, 1024)
     assert image.shape == (20, 40, 3) and (image == 255).all()
     assert list(flow_images([], flows, 1024)) == []
@@ -469,7 +478,7 @@ def test_streams_of_one_frame_and_of_none():
 
 def test_dis_leaves_opencvs_threads_as_they_were():
     before = cv2.getNumThreads()
-    list(load_flows("dis", "", CPU)(pairwise(moving(3))))
+    list(load_flows(flow("dis", ""), CPU)(pairwise(moving(3))))
     assert cv2.getNumThreads() == before
 
 
@@ -506,8 +515,8 @@ def test_only_what_is_missing_is_made(tmp_path, monkeypatch):
         made = {path.name for path in flows.iterdir() if path.read_bytes() != b"kept"}
         assert made == {paths[index].name for index in removed}
         assert all((flows / name).read_bytes() == expected[name] for name in made)
-    monkeypatch.setattr(optical_flow, "load_flows", None)  # a finished folder needs no method,
-    monkeypatch.setattr(optical_flow, "read_image", None)  # and no frame is read
+    monkeypatch.setattr(folders, "load_flows", None)  # a finished folder needs no method,
+    monkeypatch.setattr(folders, "read_image", None)  # and no frame is read
     assert make(tmp_path, ["000"]) == []
     assert not (tmp_path / "flow" / "001").exists()
 
@@ -559,7 +568,7 @@ def test_interrupted_writing_leaves_no_half_files(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-        patched.setattr(optical_flow, "write_image", full_disk)
+        patched.setattr(folders, "write_image", full_disk)
         make(tmp_path, ["000"], save_raw=True)
     assert all(name.endswith(".npz") for name in names(tmp_path / "flow" / "000"))
     assert make(tmp_path, ["000"]) == []

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from optimizer import Muon, orthogonalise
+from training.optimizer import Muon, orthogonalise
 
 
 def parameter_with_gradient(*shape, seed=0):

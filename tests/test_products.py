@@ -1,16 +1,15 @@
-"""The CPU's matrix products, on vector and on tile registers, against float64."""
+"""The CPU's matrix gemm, on vector and on tile registers, against float64."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import amx
-import products
-from products import COLUMNS, PIXELS, ROWS, add_product, block_product, multiply, pack, padded
-from vectors import inlined
+from kernels import amx, gemm
+from kernels.gemm import COLUMNS, PIXELS, ROWS, add_product, block_product, multiply, pack, padded
+from kernels.simd import inlined
 
-ON_TILES = pytest.mark.skipif(not products.ON_TILES, reason="this processor has no tile registers (AMX)")
+ON_TILES = pytest.mark.skipif(not gemm.ON_TILES, reason="this processor has no tile registers (AMX)")
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)
 
 
@@ -74,7 +73,7 @@ def test_products_are_as_exact_as_float32(sizes, exponent, seed):
 @pytest.mark.parametrize("sizes", [(144, 379, 640), (325, 144, 96), (4, 333, 160), (36, 109, 320), (0, 36, 32),
                                    (1, 1, 1)])
 def test_products_of_the_sizes_that_the_model_needs(monkeypatch, tiles, sizes):
-    monkeypatch.setattr(products, "ON_TILES", tiles)
+    monkeypatch.setattr(gemm, "ON_TILES", tiles)
     check(sizes)
 
 

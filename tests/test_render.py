@@ -10,24 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import material
 import render
-import synthetic
-from files import InputError, list_images, read_image, write_image
-from material import read_frames, read_still
-from scene import EYE, PAINT, Scene, Thing, ball, draw, fractal_noise, ground, hills, sky
-from sphere import (
-    camera_path,
-    cap_pixels,
-    direction_to_pixel,
-    directions,
-    dolly,
-    look_up,
-    rotation,
-    tangent_plane,
-    turn,
-)
-from video import write_video
+from errors import InputError
+from files import list_images, read_image, write_image
+from sphere import direction_to_pixel, directions
+from synthetic import material, observers
+from synthetic.camera import camera_path, cap_pixels, dolly, look_up, rotation, tangent_plane, turn
+from synthetic.landscape import EYE, ground, hills, sky
+from synthetic.material import read_frames, read_still
+from synthetic.noise import fractal_noise
+from synthetic.scene import Scene, Thing, draw
+from synthetic.shapes import PAINT, ball
+from video.encode import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 UP = (0, 0, 1)
@@ -212,7 +206,7 @@ def test_what_is_nearer_hides_what_is_behind():
 
 def test_scenes_follow_their_seed():
     def frame(seed):
-        return synthetic.random_scene(np.random.default_rng(seed), 24, 48).render(0.7)
+        return observers.random_scene(np.random.default_rng(seed), 24, 48).render(0.7)
 
     np.testing.assert_array_equal(frame(3), frame(3))
     assert np.abs(frame(3).astype(int) - frame(4)).mean() > 3
@@ -258,7 +252,7 @@ def test_sample_clip_is_what_render_makes():
 
 @given(st.floats(-90, 90), st.floats(-180, 180), st.floats(-90, 90), st.floats(-180, 180))
 def test_gaze_lines_parse_back(lat, lon, head_lat, head_lon):
-    line = synthetic.gaze_lines(unit(lat, lon)[None], unit(head_lat, head_lon)[None])
+    line = observers.gaze_lines(unit(lat, lon)[None], unit(head_lat, head_lon)[None])
     assert line.endswith("\n") and line.count("\n") == 1
     columns = line.strip().split(",")
     assert columns[1] == "0" and len(columns) == 8
@@ -271,16 +265,16 @@ def test_gaze_lines_parse_back(lat, lon, head_lat, head_lon):
 @given(st.floats(-89, 89), st.floats(-180, 180), st.floats(0, 3))
 def test_approach_goes_a_step_along_the_great_circle(lat, lon, step):
     start, goal = unit(10, 20), unit(lat, lon)
-    moved = synthetic.approach(start, goal, step)
+    moved = observers.approach(start, goal, step)
     angle, left = (np.arccos(np.clip(vector @ goal, -1, 1)) for vector in (start, moved))
     assert np.linalg.norm(moved) == pytest.approx(1)
     assert left == pytest.approx(max(0, angle - step), abs=1e-5)
 
 
 def test_observers_follow_the_targets_with_a_lag():
-    times = np.arange(96) / synthetic.FPS
+    times = np.arange(96) / observers.FPS
     targets = np.stack([[unit(5, 170 + 12 * time), unit(20, -60)] for time in times])   # (T, 2, 3), one over the seam
-    gaze, head = synthetic.watch(np.random.default_rng(0), targets, 40)
+    gaze, head = observers.watch(np.random.default_rng(0), targets, 40)
     assert gaze.shape == head.shape == (96, 40, 3)
     np.testing.assert_allclose(np.linalg.norm(gaze, axis=-1), 1)
     far = np.degrees(np.arccos(np.einsum("tnc,toc->tno", targets, gaze).clip(-1, 1))).min(1)[24:]
@@ -289,7 +283,7 @@ def test_observers_follow_the_targets_with_a_lag():
             for lag in (0, 5)]
     near = lags[0] < 8
     assert lags[1][near].mean() < lags[0][near].mean()                               # it is where the target was
-    again, _ = synthetic.watch(np.random.default_rng(0), targets, 40)
+    again, _ = observers.watch(np.random.default_rng(0), targets, 40)
     np.testing.assert_array_equal(again, gaze)
 
 

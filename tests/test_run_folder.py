@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 
-import run_folder
 from files import read_image
+from training import run_folder
 
 HISTORY = [{"epoch": number, "train_loss": 1 / number, "validation_loss": loss, "lr": 0.8, "clips_per_s": 2.5,
             "waiting_share": 0.01} for number, loss in ((1, 0.4), (2, 0.2), (3, 0.3), (4, 0.2))]

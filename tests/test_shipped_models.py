@@ -4,10 +4,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dataset import FrameWindows, Video, split_windows
-from extraction import extract_frames
 from files import list_images
 from model import load_model
+from video.extraction import extract_frames
+from windows_on_disk import FrameWindows, Video, split_windows
 
 SHIPPED = [("SST_Sal.pth", 6), ("SST_Sal_wo_OF.pth", 3)]
 

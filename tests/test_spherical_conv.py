@@ -6,15 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spherical_conv import (
-    GEOMETRIES,
-    SphereConv2d,
-    SphereMaxPool2d,
-    multiply,
-    pixel_to_sphere,
-    sampling_grid,
-    sphere_to_pixel,
-)
+from kernels.taps import GEOMETRIES, sampling_grid
+from sphere import pixel_to_sphere, sphere_to_pixel
+from spherical_conv import SphereConv2d, SphereMaxPool2d, multiply
 
 SIZES = st.tuples(st.integers(2, 9), st.integers(2, 8).map(lambda half: 2 * half))
 

@@ -10,18 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import Video, split_windows
 from model import SST_Sal
-from stream import (
-    FRAMES_AHEAD,
-    SHOWN_AHEAD,
-    SteppedWindows,
-    ahead,
-    behind,
-    finished_windows,
-    stream_maps,
-    stream_windows,
-)
+from video.pipeline import FRAMES_AHEAD, SHOWN_AHEAD, ahead, behind
+from windows import SteppedWindows, finished_windows, stream_maps, stream_windows
+from windows_on_disk import Video, split_windows
 
 LENGTHS = st.tuples(st.integers(1, 9), st.integers(0, 8)).filter(lambda sizes: sizes[1] < sizes[0])
 

@@ -16,12 +16,13 @@ import torch
 
 import config
 import train
-from files import InputError, write_image
+from dataset import PADDING
+from errors import InputError
+from files import write_image
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model
-from run_folder import RunFolder
-from training_data import PADDING
-from utils import settings
+from settings import settings
+from training.run_folder import RunFolder
 
 ROOT = Path(train.__file__).parent
 GOLDEN = ROOT.parent / "shared" / "golden" / "train_steps.npz"

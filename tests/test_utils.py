@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import config
-from files import InputError
-from utils import RULES, configure, exit_code, help_text, in_order, override, settings, validate
+from errors import InputError, exit_code
+from settings import RULES, configure, help_text, override, settings, validate
+from video.pipeline import in_order
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"epochs": 240, "lr": 0.8, "resolution": (240, 320), "overlay": True, "frames_dir": "frames"}

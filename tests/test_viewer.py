@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, browser_page
 
-import viewer
 from sphere import directions
-from video import overlay
-from viewer import PageWriter, arrange, compose, read_about, with_margin, write_index
+from viewer import page as viewer_page
+from viewer.index import read_about, write_index
+from viewer.overlay import overlay
+from viewer.page import PageWriter, arrange, compose, with_margin
 
 FPS, FRAMES = 8, 16
 FRAME_SHAPE, MAP_SHAPE = (192, 384), (120, 160)
@@ -159,7 +160,7 @@ def test_sizes_are_even_and_bounded(frame, level, frame_size, map_size):
     assert layout.width % 2 == layout.height % 2 == layout.frame_rows % 2 == 0
     picture = compose(np.full((*frame, 3), 200, np.uint8), np.full(level, 100, np.uint8), layout)
     assert (picture[:layout.frame_rows] == 200).all()
-    assert set(np.unique(picture[layout.frame_rows + viewer.MARGIN:])) <= {0, 100}
+    assert set(np.unique(picture[layout.frame_rows + viewer_page.MARGIN:])) <= {0, 100}
 
 
 def test_the_margin_goes_on_as_the_sphere_does():
@@ -214,7 +215,7 @@ def test_the_index_lists_what_is_there(clip_page, tmp_path):
     assert "000 &lt;b&gt;clip&lt;/b&gt; &amp; @@about@@.mp4" in text
     about = read_about(clip_page)
     poster = cv2.imdecode(np.frombuffer(base64.b64decode(about["poster"]), np.uint8), cv2.IMREAD_COLOR)
-    assert abs(poster.astype(int) - overlay(*[*clip()][15], viewer.POSTER_SIZE)).mean() < 4
+    assert abs(poster.astype(int) - overlay(*[*clip()][15], viewer_page.POSTER_SIZE)).mean() < 4
 
 
 # ------------------------------------------------------------------------------------------------------- in a browser
@@ -375,8 +376,8 @@ def test_the_outline_of_the_sphere_view_leaves_the_other_half_alone(page):
 
 @in_browser
 def test_a_large_video_stands_beside_its_page(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(viewer, "EMBED_LIMIT", 1000)
-    monkeypatch.setattr(viewer, "PIECE", 3000)
+    monkeypatch.setattr(viewer_page, "EMBED_LIMIT", 1000)
+    monkeypatch.setattr(viewer_page, "PIECE", 3000)
     path = tmp_path / "a b?#.html"
     (tmp_path / "a b?#_video_99.js").write_text("stale")
     linked = write_page(path, "large", clip(), FPS)
