@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -25,11 +26,13 @@ import config
 from distributed import choose_device
 from errors import InputError, run
 from flow.colours import flow_to_colour
-from flow.dis import SMALLEST, dis_flow, dis_flows
-from inference import grey_levels, load_checked_model, load_flow_method
+from flow.dis import MIN_ROWS, dis_flow, dis_flows
+from flow.methods import flow_settings, load_flows
+from maps import grey_levels
+from model import load_fitting_model
 from settings import configure
 from video.decode import SAMPLES_PER_SECOND, header, open_video, probe
-from video.pipeline import END, ahead, behind, delivered, join, serial_opencv
+from video.pipeline import END, delivered, join_thread, read_ahead, serial_opencv, write_behind
 from video.resize import limit_rows, resized
 from video.stereo import left_eye, warn_of_stereo
 from viewer.overlay import OverlayWriter
@@ -37,26 +40,26 @@ from viewer.server import LivePage
 from windows import SteppedWindows
 
 PATIENCE = 10       # seconds to wait for a stream
-RATE_SPAN = 5       # seconds that the frames/s shown are an average of
+RATE_SPAN = 5       # seconds over which the frames/s shown are averaged
 
 
-class Sample(NamedTuple):
+class LiveFrame(NamedTuple):
     """A frame that is to be predicted."""
 
     slot: int           # its number among all that were due, 8 a second
-    arrived: float      # when, time.monotonic()
-    frame: np.ndarray   # (H, W, 3) BGR uint8
+    arrived: float      # when it came, time.monotonic()
+    image: np.ndarray   # (H, W, 3) BGR uint8
 
 
 # ---------------------------------------------------------------------------------------------------------- the source
 
 
 class Source:
-    """What frames come from. `source`: see config.py. Frames of more than `rows` rows are reduced to so many, before
-    all else: there is no time to do more with them. Raises InputError where it cannot be opened.
+    """What frames come from. `source`: see config.py. Frames of more than `rows` rows are reduced to so many before all
+    else: there is no time to do more with them. Raises InputError where it cannot be opened.
 
-    samples: yields a `Sample` 8 times a second, in real time; when it ends without an error, `ended` says why, and
-    `vanished` whether it should not have.
+    frames: yields a `LiveFrame` 8 times a second, in real time. When it has come to its end without an error, `ended`
+    says why, and `vanished` whether the source should not have ended.
     """
 
     def __init__(self, source, stereo_layout, rows):
@@ -79,125 +82,137 @@ class Source:
 
     @property
     def rate(self):
-        """Samples a second."""
+        """Frames a second that are due."""
         return self.info.fps / self.info.step if self.info else SAMPLES_PER_SECOND
 
-    def samples(self):
-        start, last, shape, info = time.monotonic(), -1, None, self.info
-        for index in count():
-            if not self.capture.grab():
-                break
-            if info and index % info.step:
-                continue
-            if info:
-                self.stopped.wait(max(0.0, start + index / info.fps - time.monotonic()))
-            slot = index // info.step if info else int((time.monotonic() - start) * SAMPLES_PER_SECOND)
-            if self.stopped.is_set():
-                return
+    def frames(self):
+        start, last, shape = time.monotonic(), -1, None
+        for slot in self.slots(start):
             if slot == last:
                 continue
-            decoded, frame = self.capture.retrieve()
+            decoded, image = self.capture.retrieve()
             if not decoded:
                 break
             if self.stereo_layout == "mono" and last < SAMPLES_PER_SECOND <= slot:  # a second in: no longer black
-                warn_of_stereo(self.name, frame)
-            frame = limit_rows(left_eye(frame, self.stereo_layout), self.rows)
-            if shape not in (None, frame.shape):
-                self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {frame.shape[:2]}"
+                warn_of_stereo(self.name, image)
+            image = limit_rows(left_eye(image, self.stereo_layout), self.rows)
+            if shape not in (None, image.shape):
+                self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {image.shape[:2]}"
                 self.vanished = True
                 return
-            if len(frame) < SMALLEST:
-                raise InputError(f"{self.name} has frames of {len(frame)} rows; {SMALLEST} is the least")
-            shape, last = frame.shape, slot
-            yield Sample(slot, time.monotonic(), frame)
-        seconds = time.monotonic() - start
-        self.ended = f"{self.name} ended after {seconds:.0f} s"
-        self.vanished = not info or index < 0.9 * info.frames
-        if self.vanished:
-            self.ended = f"{self.name} sent no more frames after {seconds:.0f} s"
+            if len(image) < MIN_ROWS:
+                raise InputError(f"{self.name} has frames of {len(image)} rows; {MIN_ROWS} is the least")
+            shape, last = image.shape, slot
+            yield LiveFrame(slot, time.monotonic(), image)
+        if not self.stopped.is_set():
+            seconds = time.monotonic() - start
+            self.vanished = not self.info or self.grabbed < 0.9 * self.info.frames
+            self.ended = (f"{self.name} sent no more frames after {seconds:.0f} s" if self.vanished else
+                          f"{self.name} ended after {seconds:.0f} s")
+
+    def slots(self, start):
+        """Yields the slot of each frame that may be taken, when its time has come; start: time.monotonic()."""
+        info = self.info
+        for self.grabbed in count():
+            if not self.capture.grab():
+                return
+            if info and self.grabbed % info.step:
+                continue
+            if info:
+                self.stopped.wait(max(0.0, start + self.grabbed / info.fps - time.monotonic()))
+            if self.stopped.is_set():
+                return
+            yield self.grabbed // info.step if info else int((time.monotonic() - start) * SAMPLES_PER_SECOND)
 
 
 @contextmanager
 def newest(source):
-    """Yields an iterator over the source's samples, which a thread reads: over the newest each time, those that came
-    meanwhile are left out."""
-    changed, waiting = threading.Condition(), deque(maxlen=1)
+    """Yields an iterator over the source's frames, which a thread reads. Each time it gives the newest one; those that
+    came before it meanwhile are dropped."""
+    changed, latest = threading.Condition(), deque(maxlen=1)
 
     def put(item):
         with changed:
-            waiting.append(item)
+            latest.append(item)
             changed.notify()
 
-    def work():
+    def read():
         try:
-            for sample in source.samples():
-                put((sample, None))
+            for frame in source.frames():
+                put((frame, None))
             problem = None
         except BaseException as failure:
             problem = failure
-        while waiting and not source.stopped.is_set():  # the last frame is not to be lost
+        while latest and not source.stopped.is_set():  # the last frame must not be replaced by the end
             time.sleep(0.01)
         put((END, problem))
 
     def get():
         with changed:
-            while not waiting:
+            while not latest:
                 changed.wait(0.5)
-            return waiting.popleft()
+            return latest.popleft()
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
         yield delivered(get)
     finally:
         source.stopped.set()
-        join(thread)
+        join_thread(thread)
         source.capture.release()
 
 
 # ------------------------------------------------------------------------------------------------------------ the loop
 
 
-def live_inputs(samples, flows, resolution, flow_rows):
-    """Yields (sample, what the model reads of it: (height, width, C) uint8) as the samples come; see
-    `stream.model_inputs`. With flow each one comes when the next is there, and the last repeats the flow before it."""
-    if flows is None:
-        for sample in samples:
-            yield sample, resized(sample.frame, resolution)
+def flow_of_pair(flows):
+    """A function from a pair of frames to its flow, on the caller's thread: `flows`, of `load_flows`, reads pairs
+    ahead, which would cost a live picture its time."""
+    return dis_flow if flows is dis_flows else lambda pair: next(flows([pair]))
+
+
+def live_inputs(frames, flow, resolution, flow_rows):
+    """Yields (frame, input of the model: uint8 (height, width, C)) for each `LiveFrame`, as they come. flow: of
+    `flow_of_pair`, or None. With flow a frame comes when the next one is there, and the last one repeats the flow
+    before it; see `windows.model_inputs`."""
+    if flow is None:
+        for frame in frames:
+            yield frame, resized(frame.image, resolution)
         return
-
-    def flow(pair):  # on this thread: a pool, and reading pairs ahead, would cost a live picture its time
-        return dis_flow(pair) if flows is dis_flows else next(flows([pair]))
-
     before = colour = None
-    for sample in samples:
-        here = limit_rows(sample.frame, flow_rows), resized(sample.frame, resolution)
+    for frame in frames:
+        current = frame, limit_rows(frame.image, flow_rows), resized(frame.image, resolution)
         if before:
-            colour = resized(flow_to_colour(flow((before[1], here[0]))), resolution)
+            colour = resized(flow_to_colour(flow((before[1], current[1]))), resolution)
             yield before[0], np.concatenate([before[2], colour], axis=2)
-        before = sample, *here
+        before = current
     if before:
         colour = np.full_like(before[2], 255) if colour is None else colour
         yield before[0], np.concatenate([before[2], colour], axis=2)
 
 
-class Clockwork:
-    """How fast it goes: counts frames, those left out, and the time from a frame's coming to its map."""
+class Throughput:
+    """Counts frames, those dropped, and the latency from a frame's coming to its map."""
 
     def __init__(self):
         self.start, self.recent, self.frames, self.slots = time.monotonic(), deque(), 0, 0
         self.latency = self.total_latency = self.worst = 0.0
 
-    def count(self, sample):
+    def count(self, frame):
         now = time.monotonic()
         self.recent.append(now)
         while now - self.recent[0] > RATE_SPAN:
             self.recent.popleft()
-        self.frames, self.slots, self.latency = self.frames + 1, sample.slot + 1, now - sample.arrived
+        self.frames, self.slots, self.latency = self.frames + 1, frame.slot + 1, now - frame.arrived
         self.total_latency, self.worst = self.total_latency + self.latency, max(self.worst, self.latency)
 
-    def pace(self):
-        """How it goes at the moment, in a few words."""
+    @property
+    def dropped(self):
+        return self.slots - self.frames
+
+    def current(self):
+        """The rate and the latency of the last few seconds, in a few words."""
         span = self.recent[-1] - self.recent[0]
         rate = f"{(len(self.recent) - 1) / span:.1f} frames/s, " if span else ""
         return f"{rate}latency {1000 * self.latency:.0f} ms"
@@ -206,50 +221,48 @@ class Clockwork:
         seconds, count = time.monotonic() - self.start, max(1, self.frames)
         return (f"{self.frames} maps in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s), latency "
                 f"{1000 * self.total_latency / count:.0f} ms on average and {1000 * self.worst:.0f} ms at most, "
-                f"{self.slots - self.frames} frames left out")
+                f"{self.dropped} frames left out")
 
 
-def predict_live(source, model, flows, device, page):
-    """Predicts, shows and writes until the source ends or Ctrl-C; returns the `Clockwork`. What is written is finished
-    in both cases."""
-    steps = SteppedWindows(model, config.sequence_length, config.overlap, device)
+def predict_live(source, step, flow, page):
+    """Predicts, shows and writes until the source ends or Ctrl-C; returns the `Throughput`. The file is finished in
+    both cases. step: `SteppedWindows`."""
     writers = [OverlayWriter(config.live_file, source.rate, config.overlay_height)] if config.live_file else []
-    clockwork, shown = Clockwork(), None
-    with behind(writers) as write, tqdm(unit="frame", bar_format="{n} frames{postfix}", mininterval=1) as bar:
+    throughput, previous = Throughput(), None
+    to_inputs = partial(live_inputs, flow=flow, resolution=config.resolution, flow_rows=config.live_flow_resolution)
+    with write_behind(writers) as write, tqdm(unit="frame", bar_format="{n} frames{postfix}", mininterval=1) as bar:
         try:
-            with (newest(source) as samples,
-                  ahead(live_inputs(samples, flows, config.resolution, config.live_flow_resolution), 1) as inputs):
-                for sample, read in inputs:
-                    levels = grey_levels(steps(read))
-                    if shown:  # in the file a picture stands still for as long as the ones left out would have taken
-                        for _ in range(sample.slot - shown[0] - 1):
-                            write(*shown[1:])
-                    shown = sample.slot, sample.frame, levels
-                    write(*shown[1:])
-                    clockwork.count(sample)
-                    page.show(*shown[1:], clockwork.pace())
-                    left_out = clockwork.slots - clockwork.frames
-                    bar.set_postfix_str(f"{clockwork.pace()}, {left_out} left out", refresh=False)
+            with newest(source) as frames, read_ahead(to_inputs(frames), 1) as inputs:
+                for frame, model_input in inputs:
+                    picture = frame.image, grey_levels(step(model_input))
+                    if previous:  # the file shows a picture for as long as the dropped ones after it would have lasted
+                        for _ in range(frame.slot - previous[0] - 1):
+                            write(*previous[1])
+                    previous = frame.slot, picture
+                    write(*picture)
+                    throughput.count(frame)
+                    page.show(*picture, throughput.current())
+                    bar.set_postfix_str(f"{throughput.current()}, {throughput.dropped} left out", refresh=False)
                     bar.update()
         except KeyboardInterrupt:
             source.ended = "stopped"
-    return clockwork
+    return throughput
 
 
 def main(argv):
     configure(config, argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     device = choose_device(config.device)
-    model = load_checked_model(device)
-    flows = load_flow_method(device) if config.of_available else None
+    model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
+    flow = flow_of_pair(load_flows(flow_settings(config), device)) if config.of_available else None
     source = Source(config.source, config.stereo_layout, config.overlay_height)
-    frame = np.zeros((*config.resolution, model.input_dim), np.uint8)
-    SteppedWindows(model, config.sequence_length, config.overlap, device)(frame)  # the first one takes seconds
+    windows = model, config.sequence_length, config.overlap, device
+    SteppedWindows(*windows)(np.zeros((*config.resolution, model.input_dim), np.uint8))  # the first one takes seconds
     with serial_opencv(), LivePage(config.live_port, source.name) as page:
         print(f"{source.name}: look at {page.address} (Ctrl-C ends)", flush=True)
-        clockwork = predict_live(source, model, flows, device, page)
-    print(clockwork.summary())
-    if config.live_file and clockwork.frames:
+        throughput = predict_live(source, SteppedWindows(*windows), flow, page)
+    print(throughput.summary())
+    if config.live_file and throughput.frames:
         print(f"overlay {config.live_file}")
     if source.vanished:
         raise InputError(source.ended)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from conftest import ROOT, noise_frames
 
 import config
-from errors import exit_code
+from errors import InputError, exit_code
 from files import list_images, read_image, write_image
-from inference import grey_levels, main, predict
+from inference import main, predict
+from maps import grey_levels
 from settings import settings
 from video.decode import sample_frames
 from video.encode import write_video
@@ -91,9 +93,8 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
     assert record["made_by"]["geometry"] == "exact"
     assert record["settings"]["sequence_length"] == 4
     made = sorted(path.name for path in (tmp_path / "results").iterdir())
-    rows = [] if save_frames else ["000.json", "001.json"]
     shown = ["000.html", "000.mp4", "001.html", "001.mp4", "index.html"]
-    assert made == sorted(["000", "001", "run.json", *shown, *rows])
+    assert made == sorted(["000", "001", "run.json", "000.json", "001.json", *shown])
     about = read_about(tmp_path / "results" / "001.html")
     assert (about["title"], about["frames"], about["fps"]) == ("001 b.mp4", 5, 7.5)
 
@@ -222,9 +223,9 @@ def test_an_interrupted_video_keeps_its_id_when_others_come(infer, videos, monke
             raise KeyboardInterrupt
         write_image(path, image)
 
-    monkeypatch.setattr("inference.write_image", interrupted)
+    monkeypatch.setattr("results.write_image", interrupted)
     assert infer("--sequence_length=4", "--overlap=1").returncode == 130
-    monkeypatch.setattr("inference.write_image", write_image)
+    monkeypatch.setattr("results.write_image", write_image)
     write_video(videos / "0.mp4", noise_frames(6, 32, 64, seed=2), 24)
     result = infer("--sequence_length=4", "--overlap=1")
     assert "000 a.mp4: 10 maps" in result.stdout and "0.mp4: 2 maps" in result.stdout
@@ -259,6 +260,22 @@ def test_predict_writes_nothing_and_gives_the_maps_of_inference(infer, videos, s
         for path, ours in zip(list_images(tmp_path / "results" / "000"), saliency):
             assert np.array_equal(read_image(path, cv2.IMREAD_GRAYSCALE), grey_levels(ours))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_predict_takes_settings_by_their_names(small_model):
+    frames, before = noise_frames(3, 32, 64, seed=0), settings(config)
+    maps = list(predict(frames, small_model, resolution=(12, 16), overlap=0))
+    assert [saliency.shape for saliency in maps] == [(12, 16)] * 3
+    assert settings(config) == before
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"resolutoin": (12, 16)}, "there is no setting 'resolutoin'; did you mean resolution?"),
+    ({"resolution": (12, 15)}, "resolution must be (height, width)"),
+    ({"overlap": 20}, "overlap must be less than")])
+def test_predict_refuses_wrong_settings(small_model, given, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        predict(noise_frames(3, 32, 64, seed=0), small_model, **given)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -21,9 +21,9 @@ from browser import CHROMIUM, browser_page
 from conftest import ROOT, stereo_frames
 
 import config
-from flow.dis import dis_flows
+from flow.dis import dis_flow
 from inference import predict
-from live import Sample, Source, live_inputs, newest
+from live import LiveFrame, Source, live_inputs, newest
 from model import SST_Sal, load_model, save_model
 from sphere import directions
 from video.encode import write_video
@@ -84,17 +84,17 @@ def test_maps_are_those_of_predict(model_file, monkeypatch):
     clip, device = frames(10), torch.device("cpu")     # 6 + 4: the last window ends with the last frame
     monkeypatch.setattr(config, "overlap", 2)
     expected = list(predict(clip, model_file))
-    samples = [Sample(slot, 0.0, frame) for slot, frame in enumerate(clip)]
+    live_frames = [LiveFrame(slot, 0.0, image) for slot, image in enumerate(clip)]
     step = SteppedWindows(load_model(model_file, device), 6, 2, device)
-    found = [(sample.slot, step(read)) for sample, read in live_inputs(samples, dis_flows, (24, 48), 512)]
+    found = [(frame.slot, step(read)) for frame, read in live_inputs(live_frames, dis_flow, (24, 48), 512)]
     assert [slot for slot, _ in found] == list(range(10))
     np.testing.assert_allclose([saliency for _, saliency in found], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_few_frames_have_flow_that_moves_nowhere(number):
-    samples = [Sample(0, 0.0, frame) for frame in frames(number)]
-    inputs = [read for _, read in live_inputs(samples, dis_flows, (24, 48), 512)]
+    live_frames = [LiveFrame(0, 0.0, image) for image in frames(number)]
+    inputs = [read for _, read in live_inputs(live_frames, dis_flow, (24, 48), 512)]
     assert len(inputs) == number and all((read[..., 3:] == 255).all() for read in inputs)
 
 
@@ -104,12 +104,12 @@ class Endless:
     def __init__(self):
         self.stopped, self.capture, self.sent = threading.Event(), self, 0
 
-    def samples(self):
+    def frames(self):
         for slot in count():
             if self.stopped.wait(0.01):
                 return
             self.sent = slot
-            yield Sample(slot, time.monotonic(), None)
+            yield LiveFrame(slot, time.monotonic(), None)
 
     def release(self):
         self.released = True
@@ -117,10 +117,10 @@ class Endless:
 
 def test_the_newest_frame_comes_and_those_before_it_are_left_out():
     source = Endless()
-    with newest(source) as samples:
-        first = next(samples).slot
+    with newest(source) as live_frames:
+        first = next(live_frames).slot
         time.sleep(0.3)
-        second, sent = next(samples).slot, source.sent
+        second, sent = next(live_frames).slot, source.sent
     assert second > first + 3 and second >= sent - 3
     assert source.stopped.is_set() and source.released
 
@@ -128,8 +128,8 @@ def test_the_newest_frame_comes_and_those_before_it_are_left_out():
 def test_a_file_plays_at_its_pace_and_its_last_frame_is_not_lost(video):
     began = time.monotonic()
     source = Source(str(video), "mono", 720)
-    with newest(source) as samples:
-        slots = [sample.slot for sample in samples]
+    with newest(source) as live_frames:
+        slots = [frame.slot for frame in live_frames]
     assert time.monotonic() - began >= 11 / 8 and slots[-1] == 11
     assert "ended after 1 s" in source.ended and not source.vanished
 
@@ -137,20 +137,20 @@ def test_a_file_plays_at_its_pace_and_its_last_frame_is_not_lost(video):
 def test_stereo_taken_for_mono_is_warned_of(tmp_path, capsys):
     write_video(tmp_path / "stereo.mp4", stereo_frames("top_bottom"), 8)
     for layout in ("top_bottom", "mono"):
-        with newest(Source(str(tmp_path / "stereo.mp4"), layout, 720)) as samples:
-            list(samples)
+        with newest(Source(str(tmp_path / "stereo.mp4"), layout, 720)) as live_frames:
+            list(live_frames)
         warned = "stereo.mp4 looks like stereo; if it is, use --stereo_layout=top_bottom" in capsys.readouterr().err
         assert warned == (layout == "mono")
 
 
 def test_errors_of_the_source_are_raised():
     class Broken(Endless):
-        def samples(self):
-            yield Sample(0, 0.0, None)
+        def frames(self):
+            yield LiveFrame(0, 0.0, None)
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), newest(Broken()) as samples:
-        list(samples)
+    with pytest.raises(ZeroDivisionError), newest(Broken()) as live_frames:
+        list(live_frames)
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -331,8 +331,8 @@ def test_a_port_that_is_taken_is_named(model_file, video):
 def test_a_video_that_is_cut_short_counts_as_vanished(model_file, video):
     source = Source(str(video), "mono", 720)
     source.info = source.info._replace(frames=40)
-    with newest(source) as samples:
-        list(samples)
+    with newest(source) as live_frames:
+        list(live_frames)
     assert source.vanished and "sent no more frames" in source.ended
 
 

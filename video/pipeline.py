@@ -1,5 +1,4 @@
-"""From frames as they come, out of a decoder say, to their saliency maps: in one pass, in bounded memory, each stage at
-work while the others are."""
+"""Stages that run at the same time, each on a thread of its own, with a bounded number of frames between them."""
 
 import os
 import threading
@@ -9,11 +8,14 @@ from queue import Empty, Full, Queue
 
 import cv2
 
+PICTURES_WAITING = 4    # frames with their maps that wait for the writers
+END = object()          # stands after the last item in a queue
+
 
 @contextmanager
 def serial_opencv():
-    """Within this block OpenCV has no threads of its own: for work that is spread over the cores already, and for
-    processes that are forked meanwhile, which would wait for ever for threads that they do not have."""
+    """Within this block OpenCV starts no threads of its own: the work is spread over the cores already. A process that
+    is forked meanwhile does not wait for threads that it does not have."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -21,17 +23,21 @@ def serial_opencv():
     finally:
         cv2.setNumThreads(threads)
 
-FRAMES_AHEAD = 2    # decoded before they are needed
-SHOWN_AHEAD = 4     # maps that wait to be drawn
-END = object()
+
+def in_order(pool, function, items):
+    """Yields function(item) for each item, in order. The pool computes a few of them at a time, ahead of their use."""
+    pending = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > os.cpu_count():
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
-# ------------------------------------------------------------------------------------------------------------- threads
-
-
-def join(thread):
-    """Waits for a thread's end, also through Ctrl-C, which is then raised: a thread that is still in FFmpeg when Python
-    ends may never let it."""
+def join_thread(thread):
+    """Waits until a thread has ended. Ctrl-C is raised after that, not before: Python must not end while a thread is
+    still inside FFmpeg."""
     interruption = None
     while thread.is_alive():
         try:
@@ -43,7 +49,7 @@ def join(thread):
 
 
 def delivered(get):
-    """Yields the items that get() returns as (item, problem), up to END; raises a problem that comes."""
+    """Yields items until END. get() returns the next one as (item, problem); a problem that is not None is raised."""
     while True:
         item, problem = get()
         if problem:
@@ -54,47 +60,50 @@ def delivered(get):
 
 
 @contextmanager
-def ahead(items, count):
-    """Yields an iterator over `items`, which a thread of their own runs, up to `count` of them ahead. An error there is
-    raised here. The thread ends with the block."""
-    queue, left = Queue(count), threading.Event()
+def read_ahead(items, count):
+    """Yields an iterator over `items`. A thread runs them, at most `count` items ahead of their use. An error in that
+    thread is raised here, and the thread ends with the block."""
+    queue, block_left = Queue(count), threading.Event()
 
     def put(item):
-        while not left.is_set():
+        while not block_left.is_set():
             try:
                 return queue.put(item, timeout=0.1)
             except Full:
                 continue
 
-    def work():
+    def read():
         try:
             for item in items:
                 put((item, None))
-                if left.is_set():
+                if block_left.is_set():
                     return
             put((END, None))
         except BaseException as problem:
             put((END, problem))
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
         yield delivered(queue.get)
     finally:
-        left.set()
-        join(thread)
+        block_left.set()
+        join_thread(thread)
 
 
 @contextmanager
-def behind(writers):
-    """Yields a function write(frame, saliency), which hands both to every writer, on a thread of its own, in order. The
-    writers are contexts with such a method; they see an error anywhere as their own, and finish if there is none."""
+def write_behind(writers):
+    """Yields a function write(frame, saliency), which hands both to every writer, in order, on a thread of its own.
+
+    A writer is a context with such a `write`. If there is no error, all writers are left normally, and so finish; an
+    error in any of them, or in the block, is the error with which every one of them is left.
+    """
     if not writers:
         yield lambda frame, saliency: None
         return
-    queue, failed = Queue(SHOWN_AHEAD), []
+    queue, failures = Queue(PICTURES_WAITING), []
 
-    def work():
+    def write_queued():
         try:
             with ExitStack() as stack:
                 entered = [stack.enter_context(writer) for writer in writers]
@@ -104,9 +113,9 @@ def behind(writers):
                     for writer in entered:
                         writer.write(*item)
         except BaseException as problem:
-            failed.append(problem)
+            failures.append(problem)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=write_queued, daemon=True)
 
     def put(item):
         while thread.is_alive():
@@ -114,31 +123,20 @@ def behind(writers):
                 return queue.put(item, timeout=0.1)
             except Full:
                 continue
-        raise failed[0]
+        raise failures[0]
 
     thread.start()
     try:
         yield lambda frame, saliency: put((frame, saliency))
         put(END)
     except BaseException as problem:
-        while thread.is_alive():  # what it still has to write is of no use any more
+        while thread.is_alive():  # what still waits to be written is of no use any more
             with suppress(Empty):
                 queue.get_nowait()
             with suppress(Full):
                 queue.put_nowait(problem)
             thread.join(0.01)
         raise
-    join(thread)
-    if failed:
-        raise failed[0]
-
-
-def in_order(pool, function, items):
-    """Yields function(item) for each item, in order, with a bounded number of them under way in the pool."""
-    pending = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > os.cpu_count():
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+    join_thread(thread)
+    if failures:
+        raise failures[0]
