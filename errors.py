@@ -1,16 +1,20 @@
-"""TODO"""
+"""The errors that a user can put right, and the exit code with which a script ends: 0, 1 after an error, 130 after
+Ctrl-C."""
 
 import errno
 import sys
 
 
 class InputError(Exception):
-    """What a user can put right: scripts print its text, one `error: ...` per line, and exit with 1."""
+    """Something that the user can put right. A script prints its text, one `error: ...` a line, and exits with 1."""
 
 
 def exit_code(action):
-    """Calls `action()` and returns what it returns (None: 0) as an exit code. What a user can put right is one line on
-    stderr and exit code 1, without a traceback; an interruption is 130."""
+    """Calls `action()` and returns what it returns (None: 0) as an exit code.
+
+    An InputError, or an OSError such as a full disk, becomes lines on stderr and exit code 1, without a traceback; an
+    interruption by Ctrl-C becomes 130. Every other exception is a mistake of ours and passes through.
+    """
     try:
         return action() or 0
     except InputError as problem:
@@ -18,11 +22,11 @@ def exit_code(action):
     except OSError as problem:
         if problem.errno is None:
             raise
-        place = f": {problem.filename}" if problem.filename else ""
+        file = f": {problem.filename}" if problem.filename else ""
         remedy = {errno.ENOSPC: "; free some space and start again, what is finished is kept",
                   errno.EACCES: "; choose another folder or change its permissions",
                   errno.EROFS: "; choose another folder"}.get(problem.errno, "")
-        lines = [f"{problem.strerror}{place}{remedy}"]
+        lines = [f"{problem.strerror}{file}{remedy}"]
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues where it stopped", file=sys.stderr)
         return 130

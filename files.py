@@ -1,6 +1,7 @@
-"""Files: read with one clear line when something is wrong, written beside and then renamed, so that no reader ever
-sees half a file and an interrupted run can simply be started again."""
+"""Reading and writing of files. What cannot be read is reported in one clear line. A file is written under a temporary
+name and then renamed, so that nobody ever reads half a file and an interrupted run can simply be started again."""
 
+import hashlib
 import os
 import re
 from contextlib import contextmanager
@@ -11,25 +12,25 @@ import numpy as np
 
 from errors import InputError
 
-cv2.utils.logging.setLogLevel(0)  # what OpenCV complains of on stderr, we say in one line, with the file's name
+cv2.utils.logging.setLogLevel(0)  # no warnings of OpenCV on stderr: our own error is one line and names the file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @contextmanager
 def replacing(path):
-    """Yields a path beside `path` to write to; renames it to `path` on success, removes it on failure.
+    """Yields a temporary path beside `path` to write to. On success it is renamed to `path`, on failure removed.
 
-    The temporary name carries the process id, so that several processes may make the same file (the last one wins,
-    whole), and ends in .partial, so that nobody takes it for a finished one: a writer that chooses its format by the
-    name's end has to be told the format.
+    The temporary name contains the process id, so that several processes may write the same file; the last one to
+    finish wins. It ends in .partial, so that nobody takes it for a finished file; a library that chooses the format by
+    the suffix has to be told the format.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
-    except OSError as problem:  # a full disk names no file
+    except OSError as problem:  # the error of a full disk names no file
         problem.filename = str(path)
         raise
     finally:
@@ -43,7 +44,7 @@ def write_text(path, text):
 
 
 def write_image(path, image):
-    """Writes an 8-bit image, (H, W) grey or (H, W, 3) BGR, atomically; the format follows the suffix."""
+    """Writes a uint8 image, (H, W) grey or (H, W, 3) BGR, atomically, in the format of the path's suffix."""
     encoded, data = cv2.imencode(Path(path).suffix, image)
     assert encoded, f"cannot encode {image.shape} {image.dtype} as {path}"
     with replacing(path) as partial:
@@ -51,10 +52,10 @@ def write_image(path, image):
 
 
 def read_image(path, flags=cv2.IMREAD_COLOR):
-    """Returns the image as uint8 BGR (H, W, 3), or (H, W) with `cv2.IMREAD_GRAYSCALE`.
+    """The image in a file: uint8 BGR (H, W, 3), or (H, W) with `cv2.IMREAD_GRAYSCALE`.
 
-    Raises InputError naming the file when it is missing, empty, cut short or no image at all. (cv2.imread would
-    return None, or for a PNG that was cut short an image whose lower part is black.)
+    Raises InputError naming the file if it is missing, empty, cut short or not an image. (cv2.imread would return
+    None; of a PNG that was cut short it would return an image whose lower part is black.)
     """
     path = Path(path)
     try:
@@ -70,6 +71,11 @@ def read_image(path, flags=cv2.IMREAD_COLOR):
     return image
 
 
+def checksum(path):
+    """SHA-256 of a file in hexadecimal; "" where there is none."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
+
+
 def write_figure(path, figure):
     """Writes a matplotlib figure as PNG, atomically."""
     with replacing(path) as partial:
@@ -77,33 +83,39 @@ def write_figure(path, figure):
 
 
 def frame_number(path):
-    """The number that ends a file's name: 12 for 000_0012.png; None where there is none."""
+    """The number at the end of a file's name, 12 for 000_0012.png, or None if it does not end in a number."""
     digits = re.search(r"\d+$", Path(path).stem)
     return int(digits.group()) if digits else None
 
 
 def list_images(folder):
-    """The images of a folder, ordered by frame number (000_9999.png before 000_10000.png), hidden files left out."""
+    """The paths of a folder's images, ordered by frame number (000_9999.png before 000_10000.png), without hidden
+    files."""
     images = [path for path in Path(folder).iterdir()
               if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
     return sorted(images, key=lambda path: (frame_number(path) or 0, path.name))
 
 
 def number_images(folder):
-    """{frame number: path} of a folder's images, in order of the number, those without one left out; empty where there
-    is no such folder."""
+    """{frame number: path} of a folder's images, in order; images without a number are left out. A folder that does
+    not exist gives {}."""
     images = list_images(folder) if Path(folder).is_dir() else []
     return {number: path for path in images if (number := frame_number(path)) is not None}
 
 
 def list_folders(folder):
-    """The folders inside `folder`, sorted by name, hidden ones left out."""
+    """The paths of the folders inside `folder`, sorted by name, without hidden ones."""
     return sorted(path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def made_after(path, sources):
+    """Whether the file `path` exists and is newer than every one of its sources, which are paths."""
+    return path.exists() and all(path.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)
+
+
 def read_split(path):
-    """The video names of a split file, in order: one line of names separated by commas. Spaces, blank lines and names
-    over several lines are fine. Raises InputError naming the file when it is missing, empty or lists a video twice."""
+    """The video names in a split file, in order. The file is one line of names separated by commas; spaces, blank lines
+    and several lines are fine too. Raises InputError naming the file if it is missing, empty or lists a video twice."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")

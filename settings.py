@@ -1,60 +1,100 @@
-"""TODO"""
+"""The settings of config.py: set from the command line or from a program, and checked before any file is opened.
+
+A config is a module or a namespace whose public attributes are the settings; their values there are the defaults.
+"""
 
 import ast
 import difflib
 import math
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from errors import InputError
 
-# ---------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------------- names and their values
 
 
 def settings(config):
-    """The settings of a config module (or namespace) as a dict, in the order in which they stand there."""
+    """The settings of a config as a dict {name: value}, in the order of the file."""
     return {name: value for name, value in vars(config).items()
             if not name.startswith("_") and isinstance(value, (bool, int, float, str, tuple))}
 
 
+def report_together(checks):
+    """Calls every one of `checks`, even after one has failed. Raises one InputError with the lines of all that
+    failed."""
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except InputError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def find_default(name, defaults):
+    """The default of a setting; `defaults` is {name: value}. Raises InputError if there is no such setting."""
+    if name not in defaults:
+        near = difflib.get_close_matches(name, defaults, n=1)
+        hint = f"did you mean {near[0]}?" if near else "--help lists every setting"
+        raise InputError(f"there is no setting {name!r}; {hint}")
+    return defaults[name]
+
+
+def require_type(name, value, default, written):
+    """`value` as the type of `default`: an int becomes a float where the default is a float. Raises InputError for
+    every other difference of types, with `written`, the value as the user wrote it."""
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    kinds = [type(entry) for entry in default] if isinstance(default, tuple) else None
+    if type(value) is not type(default) or (kinds and [type(entry) for entry in value] != kinds):
+        noun = type(default).__name__
+        article = "an" if noun[0] in "aeiou" else "a"
+        raise InputError(f"{name} must be {article} {noun} like {default!r}, got {written!r}")
+    return value
+
+
 def parse_value(name, text, default):
-    """The value of `--name=text`, of the type that the default has. Raises InputError."""
+    """The value of `--name=text`, which gets the type of the default. Raises InputError."""
     if isinstance(default, str):
         return text
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    kinds = [type(entry) for entry in default] if isinstance(default, tuple) else None
-    if type(value) is not type(default) or (kinds and [type(entry) for entry in value] != kinds):
-        raise InputError(f"{name} must be {_article(type(default).__name__)} like {default!r}, got {text!r}")
-    return value
+    return require_type(name, value, default, text)
 
 
-def _article(noun):
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+def apply_argument(config, argument, defaults):
+    """Applies one `--name=value` argument to the config, in place. Raises InputError."""
+    name, equals, text = argument.removeprefix("--").partition("=")
+    if not argument.startswith("--") or not equals:
+        raise InputError(f"arguments look like --name=value, got {argument!r} (--help lists every setting)")
+    setattr(config, name, parse_value(name, text, find_default(name, defaults)))
 
 
 def override(config, argv):
-    """Applies `--name=value` arguments to the config, in place. Raises InputError naming all that is wrong."""
-    known, problems = settings(config), []
-    for argument in argv:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals:
-            problems.append(f"arguments look like --name=value, got {argument!r} (--help lists every setting)")
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists every setting"
-            problems.append(f"there is no setting {name!r}; {hint}")
-        else:
-            try:
-                setattr(config, name, parse_value(name, text, known[name]))
-            except InputError as problem:
-                problems.append(str(problem))
-    if problems:
-        raise InputError("\n".join(problems))
+    """Applies `--name=value` arguments to the config, in place. Raises InputError with everything that is wrong."""
+    report_together(partial(apply_argument, config, argument, settings(config)) for argument in argv)
+
+
+def merged(config, given):
+    """A SimpleNamespace of all settings of the config, of which those in `given`, {name: value}, are replaced. The
+    config itself stays as it is. Raises InputError as the command line does for wrong names and values."""
+    namespace = SimpleNamespace(**{name: value for name, value in vars(config).items() if not name.startswith("_")})
+    defaults = settings(config)
+
+    def replace(name, value):
+        setattr(namespace, name, require_type(name, value, find_default(name, defaults), value))
+
+    report_together([*(partial(replace, *item) for item in given.items()), partial(validate, namespace)])
+    return namespace
+
+
+# ---------------------------------------------------------------------------------------------------------- the rules
 
 
 def one_of(*choices):
@@ -64,28 +104,28 @@ def one_of(*choices):
 
 
 def whole(least, most=math.inf):
-    """A rule: a whole number in [least, most]."""
+    """A rule: the value is an int in [least, most]."""
     return ((lambda value: type(value) is int and least <= value <= most),
             f"{f'at least {least}' if most == math.inf else f'in [{least}, {most}]'}, a whole number")
 
 
 def real(holds, requirement):
-    """A rule: a number for which `holds(number)`."""
+    """A rule: the value is an int or a float for which `holds(value)`."""
     return (lambda value: type(value) in (int, float) and holds(value)), requirement
 
 
 def is_resolution(value):
-    """Whether it is (height, width), as the model needs them."""
+    """Whether the value is a (height, width) that the model accepts."""
     return (type(value) is tuple and len(value) == 2 and all(type(side) is int for side in value)
             and value[0] >= 2 and value[1] >= 8 and value[1] % 4 == 0)
 
 
-LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # what a user may write into config.py
+LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # types that a user may write into config.py
 
 FLAG = (lambda value: type(value) is bool), "True or False"
 TEXT = (lambda value: type(value) is str), 'text, "..."'
 
-RULES = {  # (test of the value by itself, what it must be); what is not listed is text
+RULES = {  # {name: (test of the value, what the value must be)}; a setting that is not listed here must be TEXT
     **dict.fromkeys(("of_available", "overlay", "viewer", "overwrite", "save_frames", "compute_flow", "flow_save_raw",
                      "random_yaw", "random_mirror", "latitude"), FLAG),
     "stereo_layout": one_of("mono", "top_bottom", "left_right"),
@@ -119,21 +159,21 @@ RULES = {  # (test of the value by itself, what it must be); what is not listed 
 
 
 def validate(config):
-    """Checks every setting by itself and against the others, before any file is opened. Raises InputError with all
-    that is wrong, one line each."""
+    """Checks every setting, by itself and together with the others. Raises InputError with a line for each problem."""
     problems = {}
     for name, value in vars(config).items():
         holds, requirement = RULES.get(name, TEXT)
         is_setting = name in RULES or (not name.startswith("_") and isinstance(value, LITERALS))
         if is_setting and not holds(value):
             problems[name] = f"{name} must be {requirement}, got {value!r}"
-    sound = problems.keys().isdisjoint
-    if sound(("overlap", "sequence_length")) and config.overlap >= config.sequence_length:
+    are_valid = problems.keys().isdisjoint
+    if are_valid(("overlap", "sequence_length")) and config.overlap >= config.sequence_length:
         problems["overlap"] = (f"overlap must be less than sequence_length ({config.sequence_length}), got "
                                f"{config.overlap}")
-    if sound(("live_file",)) and config.live_file and not config.live_file.endswith(".mp4"):
+    if are_valid(("live_file",)) and config.live_file and not config.live_file.endswith(".mp4"):
         problems["live_file"] = f"live_file must end in .mp4, got {config.live_file!r}"
-    if sound(("flow_weights", "flow_method")) and config.flow_weights and not config.flow_method.startswith("raft"):
+    if (are_valid(("flow_weights", "flow_method")) and config.flow_weights
+            and not config.flow_method.startswith("raft")):
         problems["flow_weights"] = ('flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the '
                                     "network that they belong to")
     if problems:
@@ -141,7 +181,7 @@ def validate(config):
 
 
 def help_text(config, script):
-    """What `--help` prints: the script's docstring, then every setting with its default and comment from config.py."""
+    """The text of `--help`: the script's docstring, then every setting with its default and comment from config.py."""
     lines = [(script.__doc__ or "").strip(), "", "Settings (config.py), each overridden by --name=value:"]
     defaults = ast.parse(source := Path(config.__file__).read_text(encoding="utf-8"))
     starts = {node.lineno: node.targets[0].id for node in defaults.body if isinstance(node, ast.Assign)}
@@ -156,16 +196,9 @@ def help_text(config, script):
 
 
 def configure(config, argv):
-    """Override, then validate, with every problem of both in one InputError. The first line of every script's main;
-    `--help` prints the settings and exits."""
+    """Applies the command line to the config and checks it: the first line of every script's main. `--help` prints the
+    settings and exits. Raises one InputError with every problem of `override` and `validate`."""
     if "--help" in argv or "-h" in argv:
         print(help_text(config, sys.modules["__main__"]))
         sys.exit(0)
-    problems = []
-    for check in (lambda: override(config, argv), lambda: validate(config)):
-        try:
-            check()
-        except InputError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise InputError("\n".join(problems))
+    report_together([partial(override, config, argv), partial(validate, config)])

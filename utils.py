@@ -1,4 +1,4 @@
-"""What users call from a shell or a program of their own: `frames_extraction`, and the settings' functions.
+"""The functions that users call from a shell or from their own programs: `frames_extraction`, and those for settings.
 
     python utils.py frames_extraction VIDEOS_FOLDER
 """
@@ -13,11 +13,11 @@ __all__ = ["configure", "frames_extraction", "override", "settings", "validate"]
 
 
 def frames_extraction(path_to_videos, stereo_layout="mono"):
-    """Extracts 8 frames a second of every video in a folder to path_to_videos/frames/ID/ID_FRAME.png, and says in
-    frames/videos.csv which id is which video. stereo_layout: "mono", "top_bottom" or "left_right".
+    """Extracts 8 frames a second of every video in a folder to path_to_videos/frames/ID/ID_FRAME.png, and writes
+    frames/videos.csv, which says which id is which video. stereo_layout: "mono", "top_bottom" or "left_right".
 
-    Made for the shell: videos that cannot be read are named on stderr, and the process ends with exit code 1 after
-    the last video. `video.extraction.extract_frames` returns them instead.
+    It is made for the shell: it names videos that cannot be read on stderr, and after the last video it ends the
+    process with exit code 1. `video.extraction.extract_frames` returns these lines instead.
     """
     def extract():
         problems = extract_frames(path_to_videos, stereo_layout)
@@ -32,7 +32,7 @@ def frames_extraction(path_to_videos, stereo_layout="mono"):
 def main(argv):
     if argv[:1] != ["frames_extraction"] or not argv[1:] or argv[1].startswith("-"):
         raise InputError("usage: python utils.py frames_extraction VIDEOS_FOLDER [--stereo_layout=top_bottom]")
-    import config  # here, since only a script may read it
+    import config  # not above: programs that import this module must not import config through it
 
     configure(config, argv[2:])
     frames_extraction(argv[1], config.stereo_layout)

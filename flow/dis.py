@@ -1,4 +1,4 @@
-"""TODO"""
+"""Flow by dense inverse search (DIS, Kroeger et al., ECCV 2016) with OpenCV, a pair of frames on each core."""
 
 import os
 import threading
@@ -9,16 +9,15 @@ import cv2
 from flow.seam import seam_padding
 from video.pipeline import in_order, serial_opencv
 
-SMALLEST = 12  # rows of a frame that DIS can work with
+MIN_ROWS = 12  # of a frame; DIS fails on smaller ones
 
-
-_thread = threading.local()  # holds a DIS object, whose buffers cost a seventh of the time to make, and its size
+_thread = threading.local()  # a DIS object for each thread, and its size: making its buffers takes 1/7 of the time
 
 
 def dis_flow(pair):
-    """Flow (H, W, 2) of a pair of BGR frames (H, W, 3) by dense inverse search (Kroeger et al., ECCV 2016)."""
+    """The flow (H, W, 2), float32, of a pair of BGR frames (H, W, 3), uint8: to the right and down, pixels."""
     H, W = pair[0].shape[:2]
-    if getattr(_thread, "size", None) != (H, W):  # of another size it may keep, for ever, the scales it searched there
+    if getattr(_thread, "size", None) != (H, W):  # an object may keep the scales that it searched at another size
         _thread.dis, _thread.size = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM), (H, W)
     pad = seam_padding(W)
     greys = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in pair]
@@ -26,11 +25,8 @@ def dis_flow(pair):
     return _thread.dis.calc(*wrapped, None)[:, pad : pad + W].copy()
 
 
-# ----------------------------------------------------------------------------------------------------------- many pairs
-
-
 def dis_flows(pairs):
-    """Yields the flow of each pair of BGR frames: a pair per core, which OpenCV's own threads, several cores to a pair,
-    do not come up to."""
+    """Yields the `dis_flow` of each pair in an iterable, in order. One pair per core is faster than OpenCV's own
+    threads, which share a pair among the cores."""
     with serial_opencv(), ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from in_order(pool, dis_flow, pairs)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Folders of flow images, flow_dir/ID/ID_FRAME.png of frames_dir/ID/ID_FRAME.png: missing ones are made, or named."""
 
 import os
 from collections import deque
@@ -11,95 +11,95 @@ import numpy as np
 from tqdm import tqdm
 
 from errors import InputError
-from files import list_images, read_image, replacing, write_image
+from files import list_images, replacing, write_image
 from flow.colours import flow_to_colour
-from flow.dis import SMALLEST
+from flow.dis import MIN_ROWS
 from flow.methods import choose_method, load_flows
 from video.pipeline import in_order
 from video.resize import limit_rows
-
-# ------------------------------------------------------------------------------------------------------ whole folders
-
-
-class Video(NamedTuple):
-    """A video's frames in order, the folder of its flow, and the indices of frames whose flow is missing there."""
-
-    frames: list[Path]
-    folder: Path
-    missing: set[int]
+from video.sources import checked_sizes, read_or_problem
 
 
-def flow_folder(optical_flow_dir, frames_dir):
-    """The folder that the setting optical_flow_dir means: "" is optical_flow beside the frames folder."""
+class FlowFolder(NamedTuple):
+    """The folder of a video's flow images, the frames that they belong to, and which of them are missing."""
+
+    path: Path
+    frames: list[Path]  # in order
+    missing: set[int]   # indices of frames
+
+
+def resolve_flow_dir(optical_flow_dir, frames_dir):
+    """The folder that the setting optical_flow_dir means: "" is the folder optical_flow beside frames_dir."""
     return Path(optical_flow_dir) if optical_flow_dir else Path(frames_dir).parent / "optical_flow"
 
 
 def find_missing(frames_dir, flow_dir, ids, suffixes):
-    """(videos, problems): a `Video` for each of frames_dir/ID, with what has not a file of each suffix in flow_dir/ID;
-    and a line for each folder that holds no frames."""
-    videos, problems = [], []
+    """(folders, problems): a `FlowFolder` for each id, in which the flow of a frame is missing if flow_dir/ID lacks its
+    file of any of the suffixes; and a line for each folder frames_dir/ID that holds no frames."""
+    folders, problems = [], []
     for identity in ids:
         folder = Path(frames_dir, identity)
         frames = list_images(folder) if folder.is_dir() else []
         if not frames:
             problems.append(f"{folder} holds no frames")
         flow = Path(flow_dir, identity)
-        made = {path.name for path in flow.iterdir()} if flow.is_dir() else set()
+        existing = {path.name for path in flow.iterdir()} if flow.is_dir() else set()
         missing = {index for index, frame in enumerate(frames)
-                   if not all(frame.stem + suffix in made for suffix in suffixes)}
-        videos.append(Video(frames, flow, missing))
-    return videos, problems
+                   if not all(frame.stem + suffix in existing for suffix in suffixes)}
+        folders.append(FlowFolder(flow, frames, missing))
+    return folders, problems
 
 
 def require_flow(frames_dir, flow_dir, ids, command):
-    """Raises InputError with the first flow image that is missing and the command that makes them, or with each
-    folder that holds no frames."""
-    videos, problems = find_missing(frames_dir, flow_dir, ids, [".png"])
+    """Raises InputError if a flow image is missing, naming the first one and the command that makes them all, or if
+    folders hold no frames, naming each."""
+    folders, problems = find_missing(frames_dir, flow_dir, ids, [".png"])
     if problems:
         raise InputError("\n".join(problems))
-    for video in videos:
-        if video.missing:
-            first = video.folder / f"{video.frames[min(video.missing)].stem}.png"
+    for folder in folders:
+        if folder.missing:
+            first = folder.path / f"{folder.frames[min(folder.missing)].stem}.png"
             raise InputError(f"the flow image {first} is missing; make all that are with: {command}")
 
 
 def make_flow(frames_dir, flow_dir, ids, settings, device):
-    """Writes flow_dir/ID/ID_FRAME.png for every frame of frames_dir/ID that has none yet; returns what was wrong with
-    frames, a line each, after all that can be done is done.
+    """Writes flow_dir/ID/ID_FRAME.png for every frame of frames_dir/ID that has none yet. A bad frame does not stop it:
+    it returns a list of problems, one line each.
 
-    settings: a `FlowSettings`; with `save_raw` the flow itself is kept as well, as ID_FRAME.npz, array `flow`, float16
-    (H, W, 2). Raises InputError as `load_flows` does.
+    settings: a `FlowSettings`; with `save_raw` the flow itself is written too, as array `flow`, float16 (H, W, 2), of
+    ID_FRAME.npz. Raises InputError as `load_flows` does.
     """
-    videos, problems = find_missing(frames_dir, flow_dir, ids, [".png", ".npz"] if settings.save_raw else [".png"])
-    videos = [video for video in videos if video.missing]
-    if not videos:
+    folders, problems = find_missing(frames_dir, flow_dir, ids, [".png", ".npz"] if settings.save_raw else [".png"])
+    folders = [folder for folder in folders if folder.missing]
+    if not folders:
         return problems
     flows = load_flows(settings, device)
     description = f"optical flow ({choose_method(settings.method, device)})"
-    with (tqdm(total=sum(len(video.missing) for video in videos), desc=description, unit="frame") as bar,
+    with (tqdm(total=sum(len(folder.missing) for folder in folders), desc=description, unit="frame") as bar,
           ThreadPoolExecutor(os.cpu_count()) as pool):
-        for video in videos:
-            video.folder.mkdir(parents=True, exist_ok=True)
-            reader = FrameReader(video, settings.rows, pool)
-            for _ in in_order(pool, write_flow, missing_flows(video, reader, flows, settings.save_raw)):
+        for folder in folders:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            reader = FrameReader(folder, settings.rows, pool)
+            for _ in in_order(pool, write_flow, missing_flows(folder, reader, flows, settings.save_raw)):
                 bar.update()
             problems += reader.problems
     return problems
 
 
 class FrameReader:
-    """Reads the frames that a video's missing flow needs, each once, ahead of their use, and keeps what was wrong."""
+    """Reads the frames that the missing flow of a folder needs, each of them once and ahead of its use. problems: what
+    was wrong with frames, one line each."""
 
-    def __init__(self, video, rows, pool):
-        self.frames, self.rows, self.pool, self.problems = video.frames, rows, pool, []
-        last = len(video.frames) - 1
-        self.starts = {max(0, min(index, last - 1)) for index in video.missing}  # the last one repeats
+    def __init__(self, folder, rows, pool):
+        self.frames, self.rows, self.pool, self.problems = folder.frames, rows, pool, []
+        last = len(folder.frames) - 1
+        self.starts = {max(0, min(index, last - 1)) for index in folder.missing}  # the last one repeats a flow
 
     def pairs(self):
-        """Yields (index, frame, next frame) in order, where both can be read; a lone frame is its own next one."""
+        """Yields (index, frame, next frame) in order, if both can be read. A single frame is its own next one."""
         last = len(self.frames) - 1
         needed = sorted(self.starts | {min(start + 1, last) for start in self.starts})
-        images = self.checked(in_order(self.pool, self.read, [self.frames[index] for index in needed]))
+        images = self.images([self.frames[index] for index in needed])
         if last == 0:
             yield from ((0, image, image) for image in images if image is not None)
         for (start, first), (_, second) in pairwise(zip(needed, images)):
@@ -107,36 +107,28 @@ class FrameReader:
                 yield start, first, second
 
     def read(self, path):
-        """(path, BGR image of at most so many rows, or the InputError that says why there is none)."""
-        try:
-            image = limit_rows(read_image(path), self.rows)
-        except InputError as problem:
-            return path, problem
-        if len(image) < SMALLEST:
-            return path, InputError(f"{path} has {len(image)} rows; flow needs at least {SMALLEST}")
-        return path, image
+        """The image of a frame, BGR uint8 of at most so many rows, or the InputError that says why there is none."""
+        image = read_or_problem(path)
+        if isinstance(image, InputError):
+            return image
+        image = limit_rows(image, self.rows)
+        if len(image) < MIN_ROWS:
+            return InputError(f"{path} has {len(image)} rows; flow needs at least {MIN_ROWS}")
+        return image
 
-    def checked(self, images):
-        """Yields what `read` returned as image or None. Another size than the first image's is one problem a video."""
-        first, sizes_differ = None, False
-        for path, image in images:
+    def images(self, paths):
+        """Yields the image of each path, or None if there is a problem."""
+        for image in checked_sizes(paths, in_order(self.pool, self.read, paths)):
             if isinstance(image, InputError):
-                self.problems.append(str(image))
+                self.problems += [str(image)] if str(image) not in self.problems else []
                 image = None
-            elif first is None:
-                first = path, image.shape
-            elif image.shape != first[1]:
-                if not sizes_differ:
-                    (H, W), (rows, cols) = first[1][:2], image.shape[:2]
-                    self.problems.append(f"{path} is {cols} x {rows} pixels, {first[0]} {W} x {H}: frames of a video "
-                                         "must have one size; delete the folder and extract them again")
-                image, sizes_differ = None, True
             yield image
 
 
-def missing_flows(video, reader, flows, save_raw):
-    """Yields (path of the flow image, flow, save_raw) for all that is missing and can be made, in order."""
-    last, waiting = len(video.frames) - 1, deque()
+def missing_flows(folder, reader, flows, save_raw):
+    """Yields (path of the flow image, flow, save_raw) for every missing flow that can be computed, in order. flows: as
+    `load_flows` returns it."""
+    last, waiting = len(folder.frames) - 1, deque()
 
     def pairs():
         for start, first, second in reader.pairs():
@@ -147,30 +139,36 @@ def missing_flows(video, reader, flows, save_raw):
         start = waiting.popleft()
         if last == 0:
             flow = np.zeros_like(flow)
-        for index in sorted(video.missing & ({start, last} if start >= last - 1 else {start})):
-            yield video.folder / f"{video.frames[index].stem}.png", flow, save_raw
+        for index in sorted(folder.missing & ({start, last} if start >= last - 1 else {start})):
+            yield folder.path / f"{folder.frames[index].stem}.png", flow, save_raw
 
 
-def write_flow(made):
-    """Writes one of `missing_flows`; the image last, since it says that all is there."""
-    path, flow, save_raw = made
+def colours_in(folder, source, frames):
+    """Yields the colour images of the flow of a source's frames from a folder where they have the frames' names; an
+    InputError in place of one that cannot be read. See `windows.model_inputs`."""
+    paths = (folder / f"{source.stem(position)}.png" for position, _ in enumerate(frames))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from in_order(pool, read_or_problem, paths)
+
+
+def write_flow(item):
+    """Writes the files of one item of `missing_flows`, the image last: where it exists, the flow is complete."""
+    path, flow, save_raw = item
     if save_raw:
         with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
             np.savez(file, flow=flow.astype(np.float16))
     write_image(path, flow_to_colour(flow))
 
 
-# ------------------------------------------------------------------------------------------------------------- script
-
-
 def provide_flow(frames_dir, ids, settings, device):
-    """The folder with the flow of frames_dir/ID, for every id, and what was wrong with frames, a line each.
+    """(flow_dir, problems): the folder with the flow images of frames_dir/ID for every id, and the problems of
+    `make_flow`, one line each.
 
-    settings: a `FlowSettings`. With `compute`, what is missing is made; without it, the first flow image that is
+    settings: a `FlowSettings`. If `compute` is true, missing flow is made; otherwise the first flow image that is
     missing raises InputError.
     """
     frames_dir = Path(frames_dir)
-    flow_dir = flow_folder(settings.folder, frames_dir)
+    flow_dir = resolve_flow_dir(settings.folder, frames_dir)
     if settings.compute:
         return flow_dir, make_flow(frames_dir, flow_dir, ids, settings, device)
     folder = f" --optical_flow_dir={settings.folder}" if settings.folder else ""

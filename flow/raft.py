@@ -1,7 +1,6 @@
-"""Flow between pairs of equirectangular frames: OpenCV's DIS on all cores, or torchvision's RAFT in batches.
+"""Flow by torchvision's RAFT (Teed and Deng, ECCV 2020), in batches, with torchvision's weights or the authors'.
 
-An ERP frame has no left and no right edge: it is padded by wrapping before flow, and flow is cropped after, so motion
-across the seam is as short as anywhere else. A flow is (H, W, 2), float32: to the right and down, in pixels.
+torchvision is imported only where a network or its weights are needed: it takes 160 MB of memory.
 """
 
 import io
@@ -13,25 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from errors import InputError
 from flow.seam import seam_padding
 
-RAFT_UPDATES = 20            # as RAFT's own demo
-RAFT_SMALLEST = 128          # rows and columns below which RAFT's correlation pyramid has no top
+RAFT_UPDATES = 20            # refinements of a flow, as in RAFT's own demo
+RAFT_SMALLEST = 128          # rows and columns; below that RAFT's correlation pyramid has fewer levels than it needs
 RAFT_BATCH = 16              # pairs at most
-CORRELATION_BYTES = 2**31    # of a batch's correlation volume, RAFT's largest tensor, unless a single pair needs more
+CORRELATION_BYTES = 2**31    # at most, of a batch's correlation volume, RAFT's largest tensor; one pair may need more
 
 
 class RaftFlows:
-    """Flow by torchvision's RAFT (Teed and Deng, ECCV 2020), in batches: called like `dis_flows`."""
+    """Flow by a RAFT network: an object is called like `dis_flows`."""
 
     def __init__(self, network, device):
         self.network, self.device = network.to(device).eval(), device
 
     def __call__(self, pairs):
-        """Yields the flow of each pair of BGR frames, all of one size."""
+        """Yields the flow (H, W, 2), float32, of each pair of BGR frames (H, W, 3), uint8, all of one size."""
         batch = []
         for pair in pairs:
             batch.append(pair)
@@ -42,15 +40,15 @@ class RaftFlows:
             yield from self.flow(batch)
 
     def batch_size(self, height, width):
-        """Pairs that a batch of frames of that size takes. The correlation volume has a number for every two
-        feature pixels, of which there is one in 8 x 8 pixels."""
+        """The number of pairs in a batch, for frames of that size. RAFT computes features at every 8th row and column,
+        and its correlation volume holds a float32 for every two feature pixels."""
         rows, cols = (sum(sides) + size for sides, size in zip(raft_padding(height, width), (height, width)))
         fitting = CORRELATION_BYTES // (4 * (rows // 8 * cols // 8) ** 2)
         return min(max(1, fitting), RAFT_BATCH)
 
     @torch.inference_mode()
     def flow(self, pairs):
-        """Flows (B, H, W, 2) of B pairs of BGR frames of one size. Raises InputError if they do not fit the memory."""
+        """The flows (B, H, W, 2), float32, of B pairs. Raises InputError if they do not fit into the memory."""
         frames = np.stack([frame[..., ::-1] for pair in pairs for frame in pair])  # (2 B, H, W, 3), RGB
         _, H, W, _ = frames.shape
         (top, bottom), (left, right) = raft_padding(H, W)
@@ -66,7 +64,8 @@ class RaftFlows:
 
 
 def raft_padding(height, width):
-    """((top, bottom), (left, right)): rows and columns to add, to multiples of 8 and no fewer than RAFT needs."""
+    """((top, bottom), (left, right)): rows and columns to add to a frame, up to multiples of 8 that suffice for RAFT,
+    with no fewer columns than `seam_padding`."""
     rows = max(RAFT_SMALLEST, height + -height % 8)
     pad = seam_padding(width)
     cols = max(RAFT_SMALLEST, width + 2 * pad + -(width + 2 * pad) % 8)
@@ -76,7 +75,7 @@ def raft_padding(height, width):
 
 # ------------------------------------------------------------------------------------------------------- RAFT's weights
 
-# The original authors' names of RAFT's parameters, and torchvision's. To be applied one after the other.
+# From the authors' names of RAFT's parameters to torchvision's: replacements to apply one after the other.
 RENAMED = [(re.compile(pattern), name) for pattern, name in (
     (r"^module\.", ""),
     (r"^fnet\.", "feature_encoder."),
@@ -97,21 +96,22 @@ RENAMED = [(re.compile(pattern), name) for pattern, name in (
 
 
 def torchvision_name(name):
-    """torchvision's name for one of RAFT's parameters as the original authors call it; torchvision's own stay."""
+    """torchvision's name of one of RAFT's parameters. name: the authors' name, or torchvision's already."""
     for pattern, replacement in RENAMED:
         name = pattern.sub(replacement, name)
     return name
 
 
 def rename_original(state):
-    """A state dict with torchvision's names, from one with the original authors' (or torchvision's already). Theirs
-    holds the normalisation of a shortcut twice: norm3 of a residual block is also downsample.1."""
-    second = re.compile(r"^(module\.)?[fc]net\.layer\d\.\d\.norm3\.")
-    return {torchvision_name(name): value for name, value in state.items() if not second.match(name)}
+    """The state dict with torchvision's names, from one with the authors' names, or torchvision's already. The authors'
+    holds the normalisation of a shortcut twice: norm3 of a residual block is also its downsample.1."""
+    duplicate = re.compile(r"^(module\.)?[fc]net\.layer\d\.\d\.norm3\.")
+    return {torchvision_name(name): value for name, value in state.items() if not duplicate.match(name)}
 
 
 def read_weights(path):
-    """The state dict in a file, of torchvision's RAFT or the original authors'. Raises InputError."""
+    """The state dict of a RAFT network in a file, torchvision's or the authors', with torchvision's names. Raises
+    InputError if the file does not exist or holds no weights."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"RAFT's weights {path} do not exist")
@@ -119,7 +119,7 @@ def read_weights(path):
     try:
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception:  # damaged, or not plain tensors: a dozen kinds of exception
+    except Exception:  # a damaged file, or one that is not plain tensors, raises a dozen kinds of exception
         state = None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path} is not a file of weights (a state dict of tensors), or was cut short")
@@ -127,14 +127,17 @@ def read_weights(path):
 
 
 def torchvision_weights(method):
-    """Where torchvision keeps its own weights for a method, there or not yet; and from where it downloads them."""
+    """(path, url) of torchvision's own weights for a method: where it keeps them, downloaded or not, and from where it
+    downloads them."""
+    import torchvision
 
     url = torchvision.models.get_model_weights(method).DEFAULT.url
     return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2]), url
 
 
 def download_weights(method):
-    """The file of torchvision's own weights, which is downloaded if it is not there yet. Raises InputError."""
+    """The path of torchvision's own weights for a method, after a download if they are not there yet. Raises InputError
+    if they cannot be downloaded."""
     path, url = torchvision_weights(method)
     if not path.is_file():
         try:
@@ -148,7 +151,9 @@ def download_weights(method):
 
 
 def load_raft(method, weights, device):
-    """`RaftFlows` of "raft_large" or "raft_small". weights: a file, or "" for torchvision's own. Raises InputError."""
+    """`RaftFlows` with the network "raft_large" or "raft_small". weights: a file, or "" for torchvision's own. Raises
+    InputError if the weights cannot be had or belong to another network."""
+    import torchvision
 
     network = getattr(torchvision.models.optical_flow, method)(weights=None)
     path = weights or download_weights(method)

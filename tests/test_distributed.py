@@ -23,11 +23,11 @@ def test_device(name):
 
 
 def test_a_process_by_itself():
-    assert distributed.join("cpu") == torch.device("cpu")
-    assert (distributed.rank(), distributed.world()) == (0, 1)
-    assert distributed.total([1.5, 2, True], torch.device("cpu")) == [1.5, 2, 1]
+    assert distributed.join_process_group("cpu") == torch.device("cpu")
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.sum_over_processes([1.5, 2, True], torch.device("cpu")) == [1.5, 2, 1]
     distributed.barrier()
-    distributed.leave()
+    distributed.leave_process_group()
 
 
 def test_processes_share_videos_out_and_write_nothing_twice(videos, small_model):

@@ -1,11 +1,14 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from files import frame_number, list_images, read_image, replacing, write_image, write_text
+from files import frame_number, list_images, made_after, read_image, read_split, replacing, write_image, write_text
 
 
 def test_an_image_is_read_as_it_was_written(tmp_path):
@@ -62,3 +65,39 @@ def test_images_are_listed_by_number(tmp_path_factory, numbers):
     (folder / ".hidden.png").touch()
     (folder / "notes.txt").touch()
     assert [frame_number(path) for path in list_images(folder)] == sorted(numbers)
+
+
+def test_made_after_needs_a_file_newer_than_every_source(tmp_path):
+    sources = [tmp_path / "a", tmp_path / "b"]
+    for age, path in enumerate([tmp_path / "result", *sources]):
+        path.write_text("")
+        os.utime(path, ns=(10**18 - age, 10**18 - age))
+    assert made_after(tmp_path / "result", sources) and made_after(tmp_path / "result", [])
+    os.utime(sources[1], ns=(10**18, 10**18))
+    assert not made_after(tmp_path / "result", sources)
+    assert not made_after(tmp_path / "nowhere", [])
+
+
+def test_published_splits():
+    train, test = (read_split(ROOT / f"data/{part}_split_VRET.txt") for part in ("train", "test"))
+    assert (len(train), len(test)) == (107, 25)
+    assert not set(train) & set(test)
+    assert all(len(name) == 3 and 1 <= int(name) <= 213 for name in train + test)
+    assert (train[0], train[-1], test[0], test[-1]) == ("166", "043", "047", "119")
+
+
+@given(st.lists(st.from_regex(r"[A-Za-z0-9_. -]*[A-Za-z0-9_]", fullmatch=True), min_size=1, unique_by=str.strip))
+def test_splits_survive_spaces_and_blank_lines(tmp_path_factory, names):
+    path = tmp_path_factory.getbasetemp() / "split.txt"
+    path.write_text("\ufeff" + " ,\n".join(names) + ",\r\n\n", encoding="utf-8")
+    assert read_split(path) == [name.strip() for name in names]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (None, "split.txt does not exist"), (b" \n,\n", "lists no videos"), (b"001,002,001", "lists 001 more than once"),
+    (b"\x89PNG\xff", "not a text file")])
+def test_wrong_splits(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "split.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_split(tmp_path / "split.txt")

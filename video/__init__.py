@@ -1,1 +1,1 @@
-"""TODO"""
+"""Video files and folders of frames: decoding, sampling, resizing, caching and encoding, without the model."""

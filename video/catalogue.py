@@ -1,4 +1,4 @@
-"""TODO"""
+"""frames/videos.csv, the catalogue of a folder of videos: which id is which file, and how its frames were sampled."""
 
 import csv
 import io
@@ -11,7 +11,8 @@ COLUMNS = ("id", "video", "bytes", "fps", "width", "height", "frames", "step", "
 
 
 def read_catalogue(frames_dir):
-    """The rows of frames_dir/videos.csv as dicts of strings by id; none where there is no such file."""
+    """{id: row} of frames_dir/videos.csv, each row a dict of strings by `COLUMNS`; {} if there is no such file. Raises
+    InputError if the file has other columns."""
     path = Path(frames_dir) / "videos.csv"
     if not path.is_file():
         return {}
@@ -23,7 +24,7 @@ def read_catalogue(frames_dir):
 
 
 def write_catalogue(frames_dir, rows):
-    """Writes frames_dir/videos.csv, atomically."""
+    """Writes the rows, {id: row}, to frames_dir/videos.csv, atomically, sorted by id."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -32,18 +33,17 @@ def write_catalogue(frames_dir, rows):
 
 
 def assign_ids(videos, rows):
-    """An id for each video: the one it has, or else the next free one, so that a new video renames no other."""
+    """{path: id} of the videos: the id that a video has in the catalogue's `rows`, or else the next free one, so that a
+    new video changes no other's id."""
     known = {row["video"]: identity for identity, row in rows.items()}
-    taken, ids = set(known.values()), {}
-    numbers = (f"{number:03d}" for number in range(len(videos) + len(taken)))
-    free = (identity for identity in numbers if identity not in taken)
-    for video in videos:
-        ids[video] = known.get(video.name) or next(free)
-    return ids
+    numbers = (f"{number:03d}" for number in range(len(videos) + len(rows)))
+    free = (identity for identity in numbers if identity not in rows)
+    return {video: known.get(video.name) or next(free) for video in videos}
 
 
 def describe_video(video, identity, info, shape, count, samples, stereo_layout):
-    """The row of the catalogue of a video, of whose frames `count` could be read and `samples` are sampled."""
+    """The catalogue's row of a video file. info: its `VideoInfo`; shape: (height, width) of a sampled frame; count: how
+    many frames could be read; samples: how many of those were sampled."""
     cut_short = count < 0.9 * info.frames
     problem = f"{video} was cut short: only {count} of its {info.frames} frames could be read" if cut_short else ""
     height, width = shape

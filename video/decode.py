@@ -1,5 +1,5 @@
-"""Videos: decoded with OpenCV, as the frames that the published weights were trained on; encoded with PyAV, whose
-wheels carry an H.264 encoder (OpenCV's do not); and the overlay of a saliency map on its frame."""
+"""Decoding of video files with OpenCV, as the frames that the published weights were trained on were decoded, and
+sampling at 8 frames a second (section 4.1 of the paper)."""
 
 import math
 import os
@@ -10,44 +10,40 @@ import av
 import cv2
 
 from errors import InputError
-from video.encode import X264
 from video.stereo import left_eye, warn_of_stereo
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what FFmpeg complains of, we say in one line
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # no warnings of FFmpeg on stderr: our own error is one line
 
 SAMPLES_PER_SECOND = 8  # as published
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv",
                   ".flv", ".ogv", ".3gp")
 
-av.logging.set_level(None)
-if cv2.checkHardwareSupport(13):  # AVX-512, with which x264 reads past its pictures: the same ones give other bytes
-    X264["x264-params"] = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
-
 
 class VideoInfo(NamedTuple):
-    """What a video's header says, as far as it can be believed."""
+    """What a video's header says, as far as that is plausible."""
 
-    fps: float
-    frames: int  # 0: unknown
+    fps: float   # frames a second
+    frames: int  # number of frames; 0: unknown
 
     @property
     def step(self):
-        """Every step-th frame is a sample."""
+        """Every step-th frame is sampled."""
         return max(1, round(self.fps / SAMPLES_PER_SECOND))
 
 
 def is_video(path):
-    """Whether the path is of a video file, by its ending; hidden files are not."""
+    """Whether the path is a file with a video's suffix, and not a hidden one."""
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def list_videos(folder):
-    """The videos of a folder, sorted by name, hidden files left out."""
+    """The paths of a folder's videos, sorted by name, without hidden files."""
     return sorted(path for path in Path(folder).iterdir() if is_video(path))
 
 
 def open_video(path):
-    """A `cv2.VideoCapture` that stands before the first frame, rotated as the file says. Raises InputError."""
+    """A `cv2.VideoCapture` of a file, before its first frame. It rotates frames as the file says. Raises InputError if
+    the file does not exist or is not a video."""
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -57,7 +53,8 @@ def open_video(path):
 
 
 def probe(path):
-    """The `VideoInfo` of a video. A variable frame rate counts by its average. Raises InputError."""
+    """The `VideoInfo` of a video file. If the header does not say the rate, the average rate is measured. Raises
+    InputError as `open_video` does."""
     capture = open_video(path)
     info = header(capture)
     capture.release()
@@ -65,14 +62,14 @@ def probe(path):
 
 
 def header(capture):
-    """The `VideoInfo` that a `cv2.VideoCapture` has from the header alone; fps is 0 where that does not say, or takes
-    the clock's ticks for frames."""
+    """The `VideoInfo` in the header of a `cv2.VideoCapture`. fps is 0 if the header does not say it, or says an absurd
+    rate: some give the ticks of the clock instead."""
     fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     return VideoInfo(fps if 0 < fps <= 500 else 0.0, int(frames) if 0 < frames < 1e9 else 0)
 
 
 def measured_fps(path):
-    """Frames a second by the packets' time stamps, or None where they do not tell."""
+    """Frames a second, on average, by the packets' time stamps, or None if there are no usable ones."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
@@ -83,9 +80,11 @@ def measured_fps(path):
 
 
 def sample_frames(path, step, stereo_layout):
-    """Yields (index, frame) for every frame of a video: the left eye's view, BGR uint8, of every step-th one, None for
-    those between, which are decoded but not converted. Warns of a stereo video that is taken for mono. Raises
-    InputError where there is no frame at all."""
+    """Yields (index, frame) for every frame of a video file. Of every step-th one, `frame` is the left eye's view, BGR
+    uint8 (H, W, 3); of those between it is None: they are decoded, but not converted.
+
+    Warns on stderr if a video that is treated as mono looks like stereo. Raises InputError if no frame can be decoded.
+    """
     capture = open_video(path)
     index = 0
     try:
@@ -95,7 +94,7 @@ def sample_frames(path, step, stereo_layout):
                 decoded, frame = capture.retrieve()
                 if not decoded:
                     break
-                if stereo_layout == "mono" and index == SAMPLES_PER_SECOND * step:  # a second in: no longer black
+                if stereo_layout == "mono" and index == SAMPLES_PER_SECOND * step:  # after 1 s: no longer black
                     warn_of_stereo(path, frame)
                 frame = left_eye(frame, stereo_layout)
             yield index, frame
@@ -107,5 +106,5 @@ def sample_frames(path, step, stereo_layout):
 
 
 def sampled(path):
-    """Yields the frames (H, W, 3) of a video that are samples, 8 a second, BGR uint8."""
+    """Yields the sampled frames of a mono video file, 8 a second, BGR uint8 (H, W, 3)."""
     return (frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None)

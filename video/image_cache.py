@@ -1,8 +1,8 @@
-"""Images decoded and resized once: for each folder of images (a video's frames, flow or maps) one uint8 array in a .npy
-file, memory-mapped by every process that reads it.
+"""A cache of images that are decoded and resized once. Each folder of images (a video's frames, flow or maps) becomes
+one uint8 array in a .npy file, which every process maps into memory.
 
-An array's name carries a digest of its sources' names, sizes and times of change. A file of that name is therefore
-whole (it was renamed from a partial one) and current; images that change lead to another name, and a new array.
+The file's name contains a digest of the images' names, sizes and times of change, so a file of that name is current:
+after a change of the images the name is another one. It is also complete, since it was renamed from a partial file.
 """
 
 import contextlib
@@ -19,11 +19,12 @@ from video.resize import resized
 
 
 def build(lists, resolution, cache_dir, threads):
-    """Makes the arrays that are missing, under one progress bar, and returns the paths of all.
+    """Writes the arrays that are missing, with one progress bar, and returns the paths of all arrays.
 
-    lists: of (images, flags), the paths of one folder's images in order and the cv2.IMREAD_* flags to read them with.
-    resolution: (height, width). Any number of processes may build in one cache_dir; an interrupted build continues
-    with the first array that is not finished. Raises InputError naming an image that cannot be read.
+    lists: of (images, flags): the paths of one folder's images in order, and the cv2.IMREAD_* flags to read them with.
+    resolution: (height, width), pixels. threads: how many read images. Several processes may build in one cache_dir; an
+    interrupted build continues with the first array that is missing. Raises InputError naming an image that cannot be
+    read.
     """
     arrays = [array_path(images, flags, resolution, cache_dir) for images, flags in lists]
     missing = [(array, *source) for array, source in zip(arrays, lists) if not array.exists()]
@@ -36,18 +37,18 @@ def build(lists, resolution, cache_dir, threads):
                     read = functools.partial(read_resized, flags=flags, resolution=resolution)
                     _write(array, len(images), _counted(pool.map(read, images), bar))
         finally:
-            pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest of the folder
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C the rest of the folder is not read
     return arrays
 
 
 def array_path(images, flags, resolution, cache_dir):
-    """Where the array of these images is, or will be: cache_dir/FOLDER-DIGEST/NAME_HEIGHTxWIDTH_DIGEST.npy. The first
-    digest is of the folder's full path, the second of the images themselves."""
+    """The path of the array of these images, existing or not: cache_dir/FOLDER-DIGEST/NAME_HEIGHTxWIDTH_DIGEST.npy. The
+    first digest is of the full path of the folder, the second of flags and images."""
     folder = images[0].parent.resolve()
     sources = [(image.name, (stat := image.stat()).st_size, stat.st_mtime_ns) for image in images]
-    place = f"{folder.parent.name}-{_digest(folder.parent)}"
+    directory = f"{folder.parent.name}-{_digest(folder.parent)}"
     height, width = resolution
-    return Path(cache_dir, place, f"{folder.name}_{height}x{width}_{_digest((flags, sources))}.npy")
+    return Path(cache_dir, directory, f"{folder.name}_{height}x{width}_{_digest((flags, sources))}.npy")
 
 
 def _digest(value):
@@ -60,16 +61,17 @@ def read_resized(path, flags, resolution):
 
 
 def _counted(images, bar):
-    """The images, each moving the bar on by one."""
+    """Yields the images and counts them on the progress bar."""
     for image in images:
         yield image
         bar.update()
 
 
 def _write(array, count, images):
-    """Writes `count` images of one shape as a .npy file, then removes what an older state of the same images left.
+    """Writes `count` images of one shape as a .npy file, then removes the outdated arrays of the same folder.
 
-    Plain writes, not a writable memory map: on a full disk those fail with an error, a map kills the process.
+    It uses plain writes and not a writable memory map: on a full disk a write fails with an error, a map kills the
+    process.
     """
     array.parent.mkdir(parents=True, exist_ok=True)
     with replacing(array) as partial, partial.open("wb") as file:
@@ -81,11 +83,11 @@ def _write(array, count, images):
     stem = array.stem.rpartition("_")[0]
     for outdated in array.parent.glob(f"{stem}_*.npy"):
         if outdated != array:
-            with contextlib.suppress(OSError):  # another process may have it open, which Windows does not allow
+            with contextlib.suppress(OSError):  # Windows does not remove a file that another process has open
                 outdated.unlink(missing_ok=True)
 
 
 @functools.cache
 def open_array(path):
-    """The memory-mapped array of a path that `build` returned, (N, H, W, 3) or (N, H, W); opened once a process."""
+    """The memory-mapped array at a path that `build` returned, (N, H, W, 3) or (N, H, W). A process opens it once."""
     return np.load(path, mmap_mode="r")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The page results_dir/index.html: a list of all pages in results_dir."""
 
 import html
 import json
@@ -9,11 +9,10 @@ from urllib.parse import quote
 from files import write_text
 from viewer.page import fill, read_template
 
-# ---------------------------------------------------------------------------------------------------------- the index
-
 
 def read_about(path):
-    """What a page says about itself: its title, number of frames, frames a second, poster; None for another file."""
+    """What `PageWriter` noted in a page, as a dict: title, number of frames, fps, poster and more; None if the file is
+    not such a page."""
     with Path(path).open("rb") as page:
         head = page.read(2**18).decode("utf-8", "replace")
     found = re.search(r'<script type="application/json" id="about">(.*?)</script>', head, re.DOTALL)
@@ -21,13 +20,13 @@ def read_about(path):
 
 
 def duration(seconds):
-    """0:06 for six seconds."""
+    """A duration as minutes and seconds: "0:06" for 6."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"
 
 
 def write_index(results_dir):
-    """Writes results_dir/index.html: every page in results_dir with its poster, its length and its overlay."""
+    """Writes results_dir/index.html, with the poster, the duration and the overlay of each page in results_dir."""
     card, cards = read_template("card.html"), []
     for path in sorted(Path(results_dir).glob("*.html")):
         about = read_about(path)

@@ -1,4 +1,5 @@
-"""The page of live.py: viewer.py's, served to this machine alone. It asks for a picture when it has shown the last."""
+"""A local web server for the page of live.py, reachable from this machine only. The page asks for the next picture when
+it has shown the last one."""
 
 import html
 import threading
@@ -11,14 +12,14 @@ from errors import InputError
 from video.resize import limit_rows
 from viewer.page import arrange, compose, live_page
 
-ROWS = 720      # of a frame at most
-PATIENCE = 20   # seconds that a request waits for a picture
-QUALITY = 88    # of the JPEG
+MAX_ROWS = 720      # of a frame
+MAX_WAIT = 20       # seconds that a request waits for a picture
+JPEG_QUALITY = 88
 
 
 class LivePage:
-    """A context, within which the page stands at `address`. port: 0 takes any that is free. Raises InputError where the
-    port is taken. Pictures are composed and encoded only when somebody looks."""
+    """A context that serves the page at `address`. port: of this machine; 0 is any free one. title: of the page.
+    Pictures are composed and encoded only when somebody looks. Raises InputError if the port cannot be had."""
 
     def __init__(self, port, title):
         self.title, self.changed, self.encoding = title, threading.Condition(), threading.Lock()
@@ -44,36 +45,38 @@ class LivePage:
         self.server.server_close()
 
     def show(self, frame, saliency, state):
-        """Makes a frame (BGR uint8) and its map (uint8), of one size throughout, what is shown, with a line of text."""
+        """Shows a frame, BGR uint8 (H, W, 3), and its map, uint8 (h, w), with `state`, a line of text. The sizes must
+        stay the same."""
         with self.changed:
             self.number, self.latest = self.number + 1, (frame, saliency, state)
             self.changed.notify_all()
 
     def page(self):
-        """The page, once there is a picture; None if there is none for long."""
+        """The page as bytes, once there is a picture; None if there is none within MAX_WAIT."""
         if not self.wait_beyond(0):
             return None
         frame, saliency, _ = self.latest
-        return live_page(self.title, arrange(limit_rows(frame, ROWS).shape, saliency.shape)).encode()
+        return live_page(self.title, arrange(limit_rows(frame, MAX_ROWS).shape, saliency.shape)).encode()
 
     def picture(self, after):
-        """(number, state, JPEG) of the newest picture, once there is one beyond number `after`; None if none comes."""
+        """(number, state, JPEG bytes) of the newest picture, once its number is above `after`; None if no such picture
+        comes within MAX_WAIT."""
         if not self.wait_beyond(after):
             return None
-        with self.encoding:  # once for all who look
+        with self.encoding:  # a picture is encoded once, however many pages show it
             with self.changed:
                 number, (frame, saliency, state) = self.number, self.latest
             if self.encoded[0] != number:
-                frame = limit_rows(frame, ROWS)
+                frame = limit_rows(frame, MAX_ROWS)
                 picture = compose(frame, saliency, arrange(frame.shape, saliency.shape))
-                jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+                jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
                 self.encoded = number, state, jpeg
             return self.encoded
 
     def wait_beyond(self, number):
-        """Waits until there is a picture beyond that number, and says whether there is."""
+        """Waits for a picture with a higher number, MAX_WAIT at most, and returns whether there is one."""
         with self.changed:
-            self.changed.wait_for(lambda: self.number > number or self.ended, PATIENCE)
+            self.changed.wait_for(lambda: self.number > number or self.ended, MAX_WAIT)
             return self.number > number
 
 
@@ -81,12 +84,12 @@ class Handler(BaseHTTPRequestHandler):
     """Answers GET / and GET /picture?after=NUMBER."""
 
     protocol_version = "HTTP/1.1"
-    timeout = 2 * PATIENCE
+    timeout = 2 * MAX_WAIT
 
     def do_GET(self):
         page, url = self.server.page, urlsplit(self.path)
         host = self.headers.get("Host", "").rpartition(":")[0]
-        if host not in ("127.0.0.1", "localhost"):  # another name for this machine: a stranger's page is asking
+        if host not in ("127.0.0.1", "localhost"):  # a page of another site asks, under a name for this machine
             return self.answer(403, b"only 127.0.0.1 and localhost are served here")
         if url.path == "/":
             body = page.page()
@@ -104,6 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(410 if page.ended else 204, b"")
 
     def answer(self, status, body, kind="text/plain; charset=utf-8", headers=None):
+        """Sends a whole answer. kind: its Content-Type; headers: more of them, {name: value}."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Cache-Control", "no-store")
@@ -115,4 +119,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Says nothing: the terminal shows how the prediction goes."""
+        """Logs nothing: the terminal shows the progress of the prediction."""

@@ -5,15 +5,14 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, noise_frames, stereo_frames
+from conftest import noise_frames, stereo_frames
 
 from errors import InputError
 from files import list_images, read_image
-from video.decode import list_videos, probe, sampled
+from video.decode import probe
 from video.encode import write_video
 from video.extraction import extract_frames
-from video.stereo import apparent_layout
-from viewer.overlay import even_size, overlay
+from viewer.overlay import even_size
 
 
 def names(folder):
@@ -50,14 +49,6 @@ def test_real_frames_are_the_published_ones(shared, tmp_path):
         assert np.array_equal(read_image(ours), read_image(path))
 
 
-@pytest.mark.parametrize(("fps", "step"), [
-    (1, 1), (5, 1), (8, 1), (12, 2), (23.976, 3), (25, 3), (29.97, 4), (60, 8), (240, 30)])
-def test_steps(tmp_path, fps, step):
-    write_video(tmp_path / "a.mp4", noise_frames(3, 16, 16, seed=0), fps)
-    assert probe(tmp_path / "a.mp4").step == step
-    assert probe(tmp_path / "a.mp4").fps == pytest.approx(fps, rel=1e-3)
-
-
 def write_with_times(path, times, rate):
     """A video whose frames are shown at `times`, in thousandths of a second."""
     with av.open(str(path), "w") as container:
@@ -79,27 +70,6 @@ def test_a_variable_frame_rate_counts_by_its_average(tmp_path):
     assert len(names(tmp_path / "frames" / "000")) == 17
 
 
-@pytest.mark.parametrize("claimed", [0.0, float("nan"), 90000.0, -1.0])
-def test_an_unknown_or_absurd_rate_is_measured(tmp_path, monkeypatch, claimed):
-    write_video(tmp_path / "a.mp4", noise_frames(20, 16, 16, seed=0), 25)
-    get = cv2.VideoCapture.get
-
-    class Capture:
-        def __init__(self, *arguments):
-            self.capture = original(*arguments)
-
-        def get(self, key):
-            return claimed if key == cv2.CAP_PROP_FPS else get(self.capture, key)
-
-        def __getattr__(self, name):
-            return getattr(self.capture, name)
-
-    original = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    assert probe(tmp_path / "a.mp4").fps == pytest.approx(25)
-    assert probe(tmp_path / "a.mp4").step == 3
-
-
 @pytest.mark.parametrize(("layout", "half"), [("top_bottom", np.s_[:16]), ("left_right", np.s_[:, :32])])
 def test_stereo_takes_the_left_eye(videos, layout, half):
     extract_frames(videos, "mono")
@@ -117,14 +87,6 @@ def test_stereo_taken_for_mono_is_warned_of(script, tmp_path, layout):
     assert f"warning: a.mp4 looks like stereo; if it is, use --stereo_layout={layout}\n" in result.stderr
     result = script("utils.py", "frames_extraction", ".", f"--stereo_layout={layout}")
     assert result.returncode == 0 and "warning" not in result.stderr
-
-
-def test_mono_is_not_taken_for_stereo(shared):
-    frames = [read_image(path) for path in list_images(shared / "panoramas")]
-    frames += [next(iter(sampled(path))) for path in [*list_videos(shared / "clips"),
-                                                       ROOT / "data" / "videos" / "sample.mp4"]]
-    frames += [np.zeros((64, 128, 3), np.uint8)]
-    assert len(frames) > 20 and {apparent_layout(frame) for frame in frames} == {"mono"}
 
 
 def test_an_odd_sized_video(tmp_path):
@@ -199,45 +161,3 @@ def test_a_missing_folder_and_a_foreign_catalogue(tmp_path):
     (tmp_path / "frames" / "videos.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"videos\.csv is not as"):
         extract_frames(tmp_path, "mono")
-
-
-# ------------------------------------------------------------------------------------------------------------- overlay
-
-
-def test_a_written_video_plays_everywhere_and_keeps_its_time(tmp_path):
-    write_video(tmp_path / "a.mp4", noise_frames(30, 32, 64, seed=0), 30000 / 1001 / 4)
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert float(stream.duration * stream.time_base) == pytest.approx(30 * 4 * 1001 / 30000, rel=1e-3)
-        assert sum(1 for _ in container.decode(stream)) == 30
-    data = (tmp_path / "a.mp4").read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")  # starts while it loads
-
-
-def test_the_same_frames_give_the_same_bytes(tmp_path):
-    """x264's AVX-512 code once read past the pictures: about half of these differed."""
-    y, x = np.mgrid[:24, :48]
-    ramp = np.stack([5 * x, 10 * y, 5 * x], -1)
-    written = set()
-    for _ in range(200):
-        noise = np.random.default_rng(0).normal(0, 3, (5, 24, 48, 3))
-        write_video(tmp_path / "a.mp4", np.clip(ramp + noise, 0, 255).astype(np.uint8), 8)
-        written.add((tmp_path / "a.mp4").read_bytes())
-    assert len(written) == 1
-
-
-def test_the_overlay_glows_where_the_map_is_bright_and_only_there():
-    saliency = np.zeros((24, 32), np.uint8)
-    saliency[4:8, 20:28] = 255
-    grey = np.full((48, 64, 3), 100, np.uint8)
-    image = overlay(grey, saliency, (48, 64)).astype(int)
-    assert image[12, 48].max() > 200
-    assert np.ptp(image[30:], axis=(0, 1)).max() == 0
-    assert np.ptp(image[40, 10]) == 0
-
-
-@pytest.mark.parametrize(("size", "expected"), [
-    ((322, 640), (322, 640)), ((1024, 2048), (720, 1440)), ((1, 1), (2, 2))])
-def test_overlay_sizes_are_even(size, expected):
-    assert even_size(*size, 720) == expected

@@ -99,7 +99,8 @@ def test_full_disk_leaves_no_partial_array(tmp_path, images, monkeypatch):
 
 
 def test_processes_may_build_the_same_arrays_at_once(tmp_path, images):
-    program = ("import sys, cv2, pathlib; from video import image_cache; images = sorted(pathlib.Path(sys.argv[1]).iterdir()); "
+    program = ("import sys, cv2, pathlib; from video import image_cache; "
+               "images = sorted(pathlib.Path(sys.argv[1]).iterdir()); "
                f"print(*image_cache.build([(images, cv2.IMREAD_COLOR)], {RESOLUTION}, sys.argv[2], threads=1))")
     command = [sys.executable, "-c", program, str(images[0].parent), str(tmp_path / "cache")]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE,

@@ -1,0 +1,419 @@
+"""The pages, in a real browser: what one sees is compared with directions known in closed form, and with the same
+frames in NumPy."""
+
+import base64
+import shutil
+
+import av
+import cv2
+import numpy as np
+import pytest
+from browser import CHROMIUM, browser_page
+
+from sphere import directions, with_margin
+from viewer import page as viewer_page
+from viewer.index import read_about, write_index
+from viewer.overlay import overlay
+from viewer.page import PageWriter, arrange, compose
+
+FPS, FRAMES = 8, 16
+FRAME_SHAPE, MAP_SHAPE = (192, 384), (120, 160)
+SEAM, POLE, PLATEAU = (178.0, 25.0), (40.0, 80.0), (-60.0, -30.0)   # longitude and latitude of the blobs, degrees
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the viewer needs chromium, which is missing")
+
+
+def vector(lon, lat):
+    lon, lat = np.radians(lon), np.radians(lat)
+    return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def colours(vectors, time):
+    """The test clip: the colour (BGR) of a direction tells it, and all becomes darker with time."""
+    return (1 - time / (2 * FRAMES)) * (128 + 100 * vectors[..., ::-1])
+
+
+def blob(time):
+    """Where the maps are brightest: the blob crosses the seam, then stands near a pole, then is a broad plateau."""
+    return SEAM if time < 6 else POLE if time < 11 else PLATEAU
+
+
+def saliency(time):
+    """The map of the test clip, in [0, 1], with a small bright spot elsewhere that is not the peak."""
+    half = MAP_SHAPE[0] // 2, MAP_SHAPE[1] // 2
+    angle = np.degrees(np.arccos(np.clip(directions(*half) @ vector(*blob(time)), -1, 1)))
+    level = np.clip(2 - angle / 20, 0, 1) if blob(time) == PLATEAU else np.exp(-((angle / 12) ** 2) / 2)
+    level[15:17, 20:22] = 1.0
+    return level.repeat(2, axis=0).repeat(2, axis=1)   # as the model makes them
+
+
+def clip():
+    for time in range(FRAMES):
+        yield colours(directions(*FRAME_SHAPE), time).astype(np.uint8), (255 * saliency(time)).astype(np.uint8)
+
+
+def write_page(path, title, pairs, fps):
+    """The files beside the page that it needs."""
+    with PageWriter(path, title, fps) as page:
+        for frame, saliency in pairs:
+            page.write(frame, saliency)
+    return page.linked
+
+
+@pytest.fixture(scope="module")
+def clip_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pages") / "000.html"
+    assert write_page(path, "000 <b>clip</b> & @@about@@.mp4", clip(), FPS) == []
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(clip_page):
+    with browser_page() as page:
+        page.size(800, 500)
+        yield page
+
+
+@pytest.fixture
+def page(browser, clip_page):
+    """The clip's page, at rest at its first frame, with the plain video and no reduced motion."""
+    browser.log.clear()
+    browser.requests.clear()
+    browser.call("Emulation.setEmulatedMedia", features=[])
+    browser.open(clip_page)
+    browser.wait("video.readyState >= 2")
+    browser.evaluate("video.pause(), setBlend(0)")
+    at_frame(browser, 0)
+    return browser
+
+
+def at_frame(page, number):
+    """Shows a frame: the answer comes when it is there."""
+    page.evaluate("new Promise(done => { video.addEventListener('seeked', done, { once: true });"
+                  f"goToFrame({number}) }})")
+    page.wait(f"!fresh && currentFrame() === {number}")
+
+
+def pixels(page):
+    """What is on the canvas, read back: (h, w, 3), BGR, row 0 above."""
+    text = page.evaluate("""(() => {
+        draw();
+        const data = new Uint8Array(4 * canvas.width * canvas.height);
+        gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, data);
+        let text = "";
+        for (const value of data) text += String.fromCharCode(value);
+        return [canvas.height, canvas.width, btoa(text)];
+    })()""")
+    height, width, data = text
+    picture = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+    return picture[::-1, :, 2::-1].astype(float)
+
+
+def look(page, lon, lat):
+    page.evaluate(f"look({np.radians(lon)}, {np.radians(lat)})")
+
+
+def seen(page):
+    """Longitude and latitude of the middle of the view, degrees."""
+    return page.evaluate("[wrapped(view.lon) / DEGREE, view.lat / DEGREE]")
+
+
+def apart(first, second):
+    """The angle between two directions (longitude, latitude), degrees."""
+    return np.degrees(np.arccos(np.clip(vector(*first) @ vector(*second), -1, 1)))
+
+
+def view_directions(page, lon, lat):
+    """The unit vectors of all canvas pixels when looking at (lon, lat): (h, w, 3). A second, plain formulation."""
+    height, width, size = page.evaluate("[canvas.height, canvas.width, pixelSize()]")
+    right = (np.arange(width) + 0.5 - width / 2) * size
+    up = -(np.arange(height) + 0.5 - height / 2) * size
+    ahead, east, north = vector(lon, lat), vector(lon + 90, 0), vector(lon, lat + 90)
+    rays = ahead + right[None, :, None] * east + up[:, None, None] * north
+    return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+
+def steady(page):
+    page.wait("Math.hypot(goal.lon - view.lon, goal.lat - view.lat) <= 1e-4")
+
+
+# ------------------------------------------------------------------------------------------------- without a browser
+
+
+def test_frame_and_map_stand_in_one_picture():
+    frame, level = next(clip())
+    layout = arrange(frame.shape, level.shape)
+    picture = compose(frame, level, layout)
+    assert picture.shape == (layout.height, layout.width, 3)
+    assert np.array_equal(picture[:layout.frame_rows], frame)
+    below = picture[layout.map_top:, layout.map_left:][:layout.map_height, :layout.map_width]
+    assert (layout.map_height, layout.map_width) == (MAP_SHAPE[0] // 2, MAP_SHAPE[1] // 2)
+    assert np.array_equal(below, np.repeat(level[::2, ::2, None], 3, axis=2))
+
+
+@pytest.mark.parametrize(("frame", "level", "frame_size", "map_size"), [
+    ((960, 1920), (240, 320), (960, 1920), (120, 160)), ((3000, 6001), (960, 1920), (960, 1920), (256, 512)),
+    ((321, 641), (12, 16), (322, 642), (6, 8)), ((8, 10), (240, 320), (8, 64), (120, 48)),
+    ((9, 64), (5, 4), (10, 64), (3, 2)), ((9, 64), (1, 1), (10, 64), (1, 1))])
+def test_sizes_are_even_and_bounded(frame, level, frame_size, map_size):
+    layout = arrange(frame, level)
+    assert (layout.frame_rows, layout.width, layout.map_height, layout.map_width) == (*frame_size, *map_size)
+    assert layout.width % 2 == layout.height % 2 == layout.frame_rows % 2 == 0
+    picture = compose(np.full((*frame, 3), 200, np.uint8), np.full(level, 100, np.uint8), layout)
+    assert (picture[:layout.frame_rows] == 200).all()
+    assert set(np.unique(picture[layout.frame_rows + viewer_page.MARGIN:])) <= {0, 100}
+
+
+def test_the_margin_goes_on_as_the_sphere_does():
+    level = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    wide = with_margin(level, 2)
+    assert wide.shape == (8, 10)
+    assert np.array_equal(wide[2:6, 2:8], level)
+    assert np.array_equal(wide[2:6, :2], level[:, -2:])
+    assert np.array_equal(wide[2:6, -2:], level[:, :2])
+    assert np.array_equal(wide[1, 2:8], np.roll(level[0], 3))
+    assert np.array_equal(wide[7, 2:8], np.roll(level[2], 3))
+
+
+def test_the_video_in_a_page_is_the_frames(clip_page, tmp_path):
+    text = clip_page.read_text(encoding="utf-8")
+    data = [part.partition('")')[0] for part in text.split('<script>piece("')[1:]]
+    (tmp_path / "video.mp4").write_bytes(b"".join(map(base64.b64decode, data)))
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        assert float(container.streams.video[0].average_rate) == FPS
+        decoded = [frame.to_ndarray(format="bgr24").astype(int) for frame in container.decode(video=0)]
+    assert len(decoded) == FRAMES
+    layout = arrange((*FRAME_SHAPE, 3), MAP_SHAPE)
+    for picture, (frame, level) in zip(decoded, clip()):
+        assert abs(picture - compose(frame, level, layout)).mean() < 4
+    assert sorted(path.name for path in clip_page.parent.iterdir()) == ["000.html"]
+
+
+def test_an_error_leaves_the_former_page_and_nothing_else(tmp_path):
+    page = tmp_path / "a.html"
+    page.write_text("before")
+    with pytest.raises(RuntimeError), PageWriter(page, "a", FPS) as writer:
+        writer.write(*next(clip()))
+        raise RuntimeError
+    with PageWriter(page, "a", FPS):
+        pass
+    assert page.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_the_index_lists_what_is_there(clip_page, tmp_path):
+    shutil.copy(clip_page, tmp_path / "1 ?.html")
+    shutil.copy(clip_page, tmp_path / "000.html")
+    (tmp_path / "000.mp4").touch()
+    (tmp_path / "other.html").write_text("not ours")
+    write_index(tmp_path)
+    write_index(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert text.count("<li>") == 2
+    assert 'href="000.html"' in text and 'href="1%20%3F.html"' in text
+    assert text.count('href="000.mp4"') == text.count(">overlay<") == 1
+    assert text.count("0:02 · 16 frames") == 2
+    assert "000 &lt;b&gt;clip&lt;/b&gt; &amp; @@about@@.mp4" in text
+    about = read_about(clip_page)
+    poster = cv2.imdecode(np.frombuffer(base64.b64decode(about["poster"]), np.uint8), cv2.IMREAD_COLOR)
+    assert abs(poster.astype(int) - overlay(*[*clip()][15], viewer_page.POSTER_SIZE)).mean() < 4
+
+
+# ------------------------------------------------------------------------------------------------------- in a browser
+
+
+@in_browser
+def test_a_page_opens_from_the_disk_without_a_request(page, clip_page):
+    foreign = [address for address in page.requests if not address.startswith(("blob:", "data:"))]
+    assert foreign == [clip_page.resolve().as_uri()]
+    assert page.log == []
+    assert page.evaluate("document.title") == "000 <b>clip</b> & @@about@@.mp4"
+    assert page.evaluate("$('message').hidden")
+
+
+@in_browser
+def test_it_plays_by_itself_and_time_changes_the_picture(page):
+    first = pixels(page)
+    assert first.mean() > 50
+    at_frame(page, FRAMES - 1)
+    assert first.mean() - pixels(page).mean() > 20
+    page.key(" ")
+    page.wait("!video.paused && video.currentTime < 1 && video.currentTime > 0")   # it starts over at its end
+    page.key(" ")
+    page.wait("video.paused")
+
+
+@in_browser
+@pytest.mark.parametrize("direction", [(0, 0), (180, 0), (-135, 40), (100, 88), (30, -90)])
+def test_every_pixel_shows_its_direction(page, direction):
+    look(page, *direction)
+    difference = abs(pixels(page) - colours(view_directions(page, *direction), 0))
+    assert difference.mean() < 3
+    assert difference.max() < 16   # a seam would show
+
+
+@in_browser
+def test_dragging_to_the_right_shows_what_was_to_the_left(page):
+    page.evaluate("zoom(0.5)")
+    quarter = np.pi / 2 / page.evaluate("pixelSize() * canvas.width / canvas.clientWidth")
+    page.mouse("mousePressed", 100, 200, button="left", buttons=1, clickCount=1)
+    for step in np.linspace(0, quarter, 6)[1:]:
+        page.mouse("mouseMoved", 100 + step, 200, button="left", buttons=1)
+    page.mouse("mouseReleased", 100 + quarter, 200, button="left")
+    assert apart(seen(page), (-90, 0)) < 1
+    dragged = pixels(page)
+    look(page, -90, 0)
+    assert abs(dragged - pixels(page)).max() < 5
+    assert abs(dragged - colours(view_directions(page, -90, 0), 0)).mean() < 4
+
+
+@in_browser
+def test_two_fingers_zoom_and_one_turns(page):
+    def touch(kind, *points):
+        fingers = [{"x": x, "y": 200, "id": finger} for finger, x in enumerate(points)]
+        page.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
+
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    field = page.evaluate("view.field")
+    for kind, points in (("touchStart", (300, 400)), ("touchMove", (250, 450)), ("touchEnd", ())):
+        touch(kind, *points)
+    assert page.evaluate("view.field") == pytest.approx(field / 2, rel=0.05)
+    assert apart(seen(page), (0, 0)) < 0.1
+    for kind, points in (("touchStart", (300,)), ("touchMove", (200,)), ("touchEnd", ())):
+        touch(kind, *points)
+    assert seen(page)[0] > 5
+    page.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+@in_browser
+def test_keys_and_wheel(page):
+    for key, direction in (("ArrowLeft", (-6, 0)), ("ArrowUp", (-6, 6)), ("ArrowRight", (0, 6)), ("ArrowDown", (0, 0))):
+        page.key(key)
+        steady(page)
+        assert apart(seen(page), direction) < 0.1
+    field = page.evaluate("view.field")
+    page.key("+")
+    assert page.evaluate("view.field") == pytest.approx(field / 1.1)
+    page.key("-")
+    page.mouse("mouseWheel", 400, 200, deltaX=0, deltaY=-100)
+    page.wait(f"view.field < {field} - 0.01")
+    page.key(".")
+    page.wait("currentFrame() === 1")
+    page.key("]")
+    assert page.evaluate("$('blend').valueAsNumber") == pytest.approx(0.05)
+    page.key("?")
+    assert page.evaluate("$('keys').open")
+
+
+@in_browser
+def test_the_slider_goes_from_the_video_over_the_overlay_to_the_map(page):
+    look(page, *SEAM)
+    vectors = view_directions(page, *SEAM)
+    frame, angle = colours(vectors, 0), np.degrees(np.arccos(np.clip(vectors @ vector(*SEAM), -1, 1)))
+    level = (255 * np.exp(-((angle / 12) ** 2) / 2)).astype(np.uint8)
+    glowing = overlay(frame.astype(np.uint8), level, level.shape)
+    alone = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
+    for blend, expected in ((0, frame), (0.5, glowing), (1, alone)):
+        page.evaluate(f"setBlend({blend})")
+        assert abs(pixels(page) - expected).mean() < 5, blend
+
+
+@in_browser
+@pytest.mark.parametrize(("time", "motion"), [(0, "reduce"), (8, "reduce"), (14, "reduce"), (0, "no-preference")])
+def test_the_button_turns_to_where_people_look(page, time, motion):
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": motion}])
+    at_frame(page, time)
+    page.evaluate("$('peak').click()")
+    if motion == "reduce":
+        assert apart(seen(page), blob(time)) < 5
+    else:
+        assert apart(seen(page), blob(time)) > 5   # it turns smoothly
+    steady(page)
+    assert apart(seen(page), blob(time)) < 5
+
+
+@in_browser
+def test_reduced_motion_does_not_play_by_itself(page, clip_page):
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    page.open(clip_page)
+    page.wait("video.readyState >= 2")
+    assert page.evaluate("video.paused && video.currentTime === 0")
+
+
+@in_browser
+def test_the_flat_view_has_a_grid_of_equal_solid_angles(page):
+    page.key("f")
+    page.evaluate("zoom(100)")   # the outline of the sphere view is small, then
+    picture = pixels(page)
+    width, height = map(int, page.evaluate("flatSize()"))
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    picture = picture[top:top + height, left:left + width]
+    plain = colours(directions(height, width), 0)
+    lit = (picture - plain).mean(axis=2) > 10   # a line that falls between two pixels is half as bright
+    rows, columns = np.flatnonzero(lit[:, 5:15].all(axis=1)), np.flatnonzero(lit[5:25].all(axis=0))
+    lines = np.sin(np.pi / 2 - (rows + 0.5) * np.pi / height) * 3
+    assert {*np.round(lines)} >= {-2, -1, 0, 1, 2}
+    assert abs(lines - np.round(lines)).max() < 0.05
+    assert abs((columns + 0.5) / width * 12 - np.round((columns + 0.5) / width * 12)).max() < 0.05
+    assert len({*np.round((columns + 0.5) / width * 12)}) >= 11
+    assert abs(picture - plain)[~lit].mean() < 4
+    for kind in ("mousePressed", "mouseReleased"):
+        page.mouse(kind, 200, 240, button="left", buttons=1, clickCount=1)
+    assert page.evaluate("wrapped(view.lon) / DEGREE") == pytest.approx((200 / 800 - 0.5) * 360, abs=1)
+
+
+@in_browser
+def test_the_outline_of_the_sphere_view_leaves_the_other_half_alone(page):
+    page.size(390, 700)
+    page.wait("canvas.clientWidth === 390")
+    page.key("f")
+    pictures = []
+    for lat in (11, -11):
+        look(page, 180, lat)
+        pictures.append(pixels(page)[:, 130:260])
+    page.size(800, 500)
+    assert abs(pictures[0] - pictures[1]).max() < 2
+
+
+@in_browser
+def test_a_large_video_stands_beside_its_page(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(viewer_page, "EMBED_LIMIT", 1000)
+    monkeypatch.setattr(viewer_page, "PIECE", 3000)
+    path = tmp_path / "a b?#.html"
+    (tmp_path / "a b?#_video_99.js").write_text("stale")
+    linked = write_page(path, "large", clip(), FPS)
+    assert len(linked) > 1
+    assert sorted(tmp_path.iterdir()) == sorted([path, *linked])
+    page.open(path)
+    page.wait("video.readyState >= 2")
+    page.evaluate("video.pause(), setBlend(0)")
+    assert pixels(page).mean() > 50
+    assert page.log == []
+    linked[1].unlink()
+    page.open(path)
+    assert linked[1].name in page.evaluate("$('message').textContent")
+    assert not page.evaluate("$('message').hidden")
+
+
+@in_browser
+def test_without_webgl_the_page_says_so_and_shows_the_flat_video(clip_page):
+    with browser_page("--disable-webgl", "--disable-webgl2", "--disable-3d-apis") as page:
+        page.size(390, 700)
+        page.open(clip_page)
+        page.wait("video.readyState >= 2")
+        assert "no WebGL 2" in page.evaluate("$('message').textContent")
+        assert page.evaluate("video.controls && video.clientWidth") == 390
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "height"), [(360, 640), (844, 390), (1600, 900)])
+def test_everything_has_its_place_on_every_screen(page, width, height):
+    page.size(width, height)
+    page.wait(f"canvas.clientWidth === {width}")
+    assert page.evaluate("canvas.clientHeight") > height * 0.5
+    boxes = page.evaluate("""[...document.querySelectorAll("footer button, footer input")].map(element => {
+        const box = element.getBoundingClientRect();
+        return [box.left, box.top, box.right, box.bottom, box.width * box.height];
+    })""")
+    for left, top, right, bottom, area in boxes:
+        assert (left >= 0 and top >= 0 and right <= width and bottom <= height and area > 1000), boxes
+    page.size(800, 500)
