@@ -1,4 +1,4 @@
-"""What training reads: windows of consecutive frames with their flow and ground-truth maps, out of cached arrays, and
+"""The training data: windows of consecutive frames with their flow and ground-truth maps, read from cached arrays, and
 the order in which an epoch goes through them. Letters as in model.py."""
 
 import math
@@ -15,16 +15,16 @@ from errors import InputError
 from files import frame_number, number_images
 from video.image_cache import open_array
 
-PADDING = -1  # index of a clip that counts nothing: for processes that an epoch's last batch has no clip for
+PADDING = -1  # index of a dummy clip with zero loss, so that every process has a last batch
 
 
 class TrainingVideo(NamedTuple):
-    """One video's images, each list ordered by frame number; flows and maps only where there is a frame."""
+    """One video's images, each list ordered by frame number. There may be fewer maps and flows than frames."""
 
     name: str
     frames: list[Path]
     maps: list[Path]
-    flows: list[Path]  # empty: training without flow
+    flows: list[Path]  # empty for training without flow
 
     def sources(self):
         """What to cache, as (images, flags of cv2.imread): frames, maps and, where used, flows."""
@@ -39,9 +39,9 @@ def split_videos(names, validation_split):
 
 
 def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
-    """The listed videos: frames_dir/VIDEO/VIDEO_FRAME.png, and with the same frame number the maps in gt_dir/VIDEO and
-    the flow in optical_flow_dir/VIDEO ("": no flow). Raises InputError naming each video without frames, or maps, or
-    flow; single frames without them are for `TrainingWindows` to leave out."""
+    """A `TrainingVideo` for each name: the frames frames_dir/VIDEO/VIDEO_FRAME.png, and those maps in gt_dir/VIDEO and
+    flow images in optical_flow_dir/VIDEO ("": no flow) that have a frame's number. Raises InputError naming each video
+    that has no frames, no maps or no flow at all. `TrainingWindows` leaves out single frames that have none."""
     companions = [("ground-truth maps", gt_dir, "gaze.py")]
     if optical_flow_dir:
         companions.append(("flow images", optical_flow_dir, "optical_flow.py"))
@@ -66,12 +66,12 @@ def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
 
 
 class TrainingWindows(Dataset):
-    """Windows of `length` frames that follow each other, the first `skip_frames` of each video left out, as published
-    (but the last full window is kept). A window with a frame that has no map or no flow is left out and counted.
+    """Windows of `length` frames, one after the other, without the first `skip_frames` of each video, as published (but
+    the last full window is kept). A window with a frame that has no map or no flow is left out and counted.
 
-    Item `index`: clip (T, H, W, 3 or 6) BGR frame and BGR flow, target (T, H, W), both uint8, and the index itself.
-    videos: of `find_videos`; arrays: for each the paths of its cached arrays, in the order of its `sources`.
-    Raises InputError naming constant maps, of which no loss can be had.
+    Item `index` is (clip, target, index): clip (T, H, W, 3 or 6), BGR frame and BGR flow, and target (T, H, W), both
+    uint8. videos: what `find_videos` returns; arrays: for each video the paths of its cached arrays, in the order of
+    its `sources`. Raises InputError naming maps that are constant, which have no loss.
     """
 
     def __init__(self, videos, arrays, length, skip_frames):
@@ -122,7 +122,8 @@ class TrainingWindows(Dataset):
 
 
 def complete_windows(video, starts, length):
-    """For each window that has all its maps and flow, the row at which it begins in each of the video's arrays."""
+    """Yields, for each window that has all its maps and flow, the row where it begins in each of the video's arrays.
+    starts: the rows where windows begin among the frames."""
     numbers = [frame_number(path) for path in video.frames]
     rows = [{frame_number(path): row for row, path in enumerate(images)} for images, _ in video.sources()]
     for start in starts:
@@ -132,40 +133,41 @@ def complete_windows(video, starts, length):
 
 
 def constant_maps(video, array, rows, length):
-    """Paths of the maps with one value everywhere, in windows that begin at these rows."""
+    """Paths of the maps that have one value everywhere, in the windows that begin at these rows of `array`."""
     maps = open_array(array)
     return [path for row in rows
             for path in compress(video.maps[row : row + length], np.ptp(maps[row : row + length], axis=(1, 2)) == 0)]
 
 
 class EpochBatches(Sampler):
-    """The batches, lists of indices, that one of `world` processes has in an epoch. Together the processes go through
-    an order that depends only on seed and epoch, batch_size * world clips at a time: W processes with batch_size B do
-    the same as one with batch_size W B, and every clip comes once. seed None: in order, the same each epoch."""
+    """The batches, lists of indices, that one of `world_size` processes reads in an epoch. The processes together go
+    through an order that depends only on seed and epoch, batch_size * world_size clips at a time. So W processes with
+    batch_size B do the same as one with batch_size W B, and every clip comes once. seed None: always in order."""
 
-    def __init__(self, count, batch_size, seed, rank, world):
-        self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
+    def __init__(self, count, batch_size, seed, rank, world_size):
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.world_size = rank, world_size
         self.begin(0, 0)
 
     def begin(self, epoch, done):
-        """The next pass is of this epoch, without the first `done` clips (of all processes together)."""
+        """Makes the next pass one of this epoch, without its first `done` clips (of all processes together)."""
         self.epoch, self.done = epoch, done
 
     def __len__(self):
-        return math.ceil((self.count - self.done) / (self.batch_size * self.world))
+        return math.ceil((self.count - self.done) / (self.batch_size * self.world_size))
 
     def __iter__(self):
         order = list(range(self.count))
         if self.seed is not None:
             order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
-        for start in range(self.done, self.count, self.batch_size * self.world):
-            batch = order[start : min(start + self.batch_size * self.world, self.count)]
-            yield batch[self.rank :: self.world] or [PADDING]
+        for start in range(self.done, self.count, self.batch_size * self.world_size):
+            batch = order[start : min(start + self.batch_size * self.world_size, self.count)]
+            yield batch[self.rank :: self.world_size] or [PADDING]
 
 
 def batches_on(device, loader):
-    """The loader's batches as the model takes them: clips (B, T, C, H, W) and targets (B, T, H, W) as floats in [0, 1]
-    on the device, which gets the bytes, a quarter of the traffic; and their indices as a list."""
+    """Yields the loader's batches as the model takes them: clips (B, T, C, H, W) and targets (B, T, H, W), floats in
+    [0, 1] on the device, and a list of their indices. The images go to the device as bytes, a quarter of the size."""
     for clips, targets, indices in loader:
         clips = clips.to(device, non_blocking=True).permute(0, 1, 4, 2, 3)  # channels stay last in memory
         targets = targets.to(device, non_blocking=True)

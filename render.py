@@ -1,10 +1,10 @@
-"""Renders what the project makes itself: its sample clip, a synthetic data set, clips from stills.
+"""Renders the project's own material: its sample clip, a synthetic data set, training clips from stills.
 
     python render.py sample FILE.mp4               the clip in data/videos
     python render.py dataset FOLDER                small videos and gaze recordings, laid out as VR-EyeTracking
     python render.py material SOURCE... FOLDER     equirectangular stills and videos (or folders of them) -> short clips
 
-All of it follows from the seed. A command that was interrupted continues where it stopped. Options: --help.
+The seed decides everything. An interrupted command continues where it stopped. Options: --help.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def sample(options):
 
 
 def claim(folder, made_with):
-    """Makes the folder and notes in it what it is made with; InputError when it was made with something else."""
+    """Makes the folder and writes into it what it is made with. Raises InputError if it was made with other options."""
     folder.mkdir(parents=True, exist_ok=True)
     note, text = folder / "render.json", json.dumps(made_with, indent=1) + "\n"
     if note.exists() and note.read_text(encoding="utf-8") != text:
@@ -71,7 +71,7 @@ def dataset(options):
 
 
 def material(options):
-    """Writes clips of a camera that moves through stills and videos."""
+    """Writes training clips of a camera that moves through stills and videos."""
     sources = [source for path in options.sources
                for source in (list_images(path) + list_videos(path) if path.is_dir() else [path])]
     if not sources:
@@ -84,14 +84,14 @@ def material(options):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as every script of the project does."""
+    """Reports a wrong command line as every script of the project does: with an InputError."""
 
     def error(self, message):
         raise InputError(f"{message} (python render.py --help)")
 
 
 def at_least(least, kind=int):
-    """A type for `add_argument`: a number that is at least `least`."""
+    """A type for `add_argument`: numbers that are finite and at least `least`."""
     def number(text):
         if not least <= (value := kind(text)) < float("inf"):
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")

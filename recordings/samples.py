@@ -1,4 +1,4 @@
-"""TODO"""
+"""Gaze samples of one video, which every reader of this folder returns: when somebody looked where."""
 
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ class Samples(NamedTuple):
     user: np.ndarray       # names, "" where not known
 
     def where(self, chosen):
+        """The chosen samples: a mask (N,) or indices."""
         return Samples(*(column[chosen] for column in self))
 
 
@@ -21,17 +22,18 @@ NO_SAMPLES = Samples(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0
 
 
 def valid(samples):
-    """The samples whose frame and place exist. (Comparisons with NaN are false.)"""
+    """The samples with a possible frame index and direction, the index as int64. (Comparisons with NaN are false.)"""
     samples = samples.where((samples.frame >= 0) & (samples.frame < 2**31)
                             & (np.abs(samples.longitude) <= 180) & (np.abs(samples.latitude) <= 90))
     return samples._replace(frame=samples.frame.astype(np.int64))
 
 
 def assign_frames(samples, numbers):
-    """The samples with each one's frame replaced by the extracted frame that gathers it; without those that none does.
+    """The samples with `frame` replaced by the extracted frame that gathers each one. Samples that no frame gathers are
+    left out.
 
-    numbers: ascending indices of the extracted frames. Each gathers what lies from its own index up to the next one's;
-    the last gathers as many indices as the one before it.
+    numbers: ascending indices of the extracted frames. A frame gathers the samples from its own index up to the next
+    extracted frame's; the last frame gathers as many indices as the one before it.
     """
     numbers = np.asarray(numbers)
     end = 2 * numbers[-1] - numbers[-2] if len(numbers) > 1 else np.inf

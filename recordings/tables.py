@@ -1,4 +1,5 @@
-"""TODO"""
+"""This project's own format of gaze: a CSV table with the columns video, frame, longitude, latitude (degrees, east and
+north positive) and, if known, user. Data sets of other formats can be brought into it; fixations are written in it."""
 
 import csv
 from pathlib import Path
@@ -7,14 +8,15 @@ import numpy as np
 
 from errors import InputError
 from files import replacing
+from recordings.columns import number_column, read_text, text_column
 from recordings.samples import Samples, valid
 
-COLUMNS = ("video", "frame", "longitude", "latitude")  # of a table; `user` may follow
+COLUMNS = ("video", "frame", "longitude", "latitude")
 
 
 def read_table(path):
-    """({video: samples}, number skipped) of a CSV table, its columns in any order. Raises InputError naming columns
-    that are missing."""
+    """({video: samples}, number of lines skipped) of a table, its columns in any order. A line is skipped where a value
+    is missing, not a number or out of range. Raises InputError naming the columns that the table lacks."""
     lines = [line for line in csv.reader(read_text(path).splitlines()) if any(map(str.strip, line))]
     header = [name.strip().lower() for name in lines[0]] if lines else []
     missing = [name for name in COLUMNS if name not in header]
@@ -30,30 +32,8 @@ def read_table(path):
     return videos, len(lines) - 1 - sum(len(part.frame) for part in videos.values())
 
 
-def read_text(path):
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8") from None
-
-
-def text_column(lines, column):
-    return np.array([line[column].strip() for line in lines], object)
-
-
-def number_column(lines, column):
-    """A column as floats, NaN for what is no number."""
-    values = np.full(len(lines), np.nan)
-    for position, line in enumerate(lines):
-        try:
-            values[position] = float(line[column])
-        except ValueError:
-            continue
-    return values
-
-
 def write_fixations(path, video, samples):
-    """Writes samples as a table that `read_table` reads."""
+    """Writes the samples of a video as a table, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -63,5 +43,5 @@ def write_fixations(path, video, samples):
 
 
 def fixations_file(fixations_dir, gt_dir, video):
-    """Where a video's fixations are: in fixations_dir, or where that is "", in `fixations` beside gt_dir."""
+    """The path of a video's table of fixations: in fixations_dir, or if that is "", in `fixations` beside gt_dir."""
     return Path(fixations_dir or Path(gt_dir).parent / "fixations", f"{video}.csv")

@@ -1,17 +1,19 @@
-"""TODO"""
+"""Reader of VR-EyeTracking's recordings (Xu et al., Gaze Prediction in Dynamic 360° Immersive Videos, CVPR 2018).
+
+There is a file Gaze_txt_files/USER/VIDEO.txt for each user and video: columns separated by commas, no header."""
 
 import numpy as np
 
 from errors import InputError
+from recordings.columns import number_column, read_text
 from recordings.samples import Samples, valid
-from recordings.tables import number_column, read_text
 
-FRAME, GAZE_X, GAZE_Y = 1, 6, 7                        # columns of a VR-EyeTracking file
+FRAME, GAZE_X, GAZE_Y = 1, 6, 7  # columns, from 0; x and y are fractions of the panorama from its bottom-left corner
 
 
 def read_recording(path):
-    """(samples, number skipped) of a VR-EyeTracking file; the user is its folder. Skipped are samples that are not
-    numbers or lie outside the panorama. Raises InputError where no line has all columns."""
+    """(samples, number of lines skipped) of one file. The user is the name of its folder. A line is skipped where a
+    value is not a number or the gaze lies outside the panorama. Raises InputError if no line has all columns."""
     lines = [line.split(",") for line in read_text(path).splitlines() if line.strip()]
     whole = [line for line in lines if len(line) > GAZE_Y]
     if lines and not whole:

@@ -1,30 +1,29 @@
-"""TODO"""
+"""Predictors that know nothing of a video's content, and one that knows all but one of its observers: what the scores
+of a model are compared with."""
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from recordings.ground_truth import count_maps, saliency_maps, to_bytes
+from maps import scaled_to_maximum
+from recordings.ground_truth import count_maps, saliency_maps
 from scoring.scores import FRAMES_AT_A_TIME
 from sphere import pixel_to_sphere
 
 PRIOR_SHARE = 0.1       # of the equator prior in the map of the other observers
 
 
-# ----------------------------------------------------------------------------------------------------------- baselines
-
-
 def equator_prior(height, width, sigma):
-    """How much is looked at each latitude, whatever there is to see: a Gaussian of latitude, (height, width), float64.
-    sigma: radians. People's habit of looking near the horizon is that of Sitzmann et al., Saliency in VR, 2018."""
+    """How much people look at each latitude, whatever there is to see: a Gaussian of latitude, (height, width),
+    float64. sigma: radians. This habit of looking near the horizon: Sitzmann et al., Saliency in VR, 2018."""
     latitude, _ = pixel_to_sphere(torch.arange(height, dtype=torch.float64), 0, height, width)
     return torch.exp(-latitude.square() / (2 * sigma**2))[:, None].expand(height, width)
 
 
 def mean_map(videos):
-    """Mean of the maps of some videos, each map summing to 1 and each video counting the same: (H, W), float64.
+    """The mean map of several videos, each map summing to 1 and each video counting the same: (H, W), float64.
 
-    videos: a list of arrays (T, H, W), uint8."""
+    videos: a list of arrays (T, H, W), uint8. Maps of zeros are left out."""
     means = []
     for maps in tqdm(videos, desc="mean training map", unit="video"):
         total, count = 0, 0
@@ -37,28 +36,27 @@ def mean_map(videos):
     return torch.from_numpy(np.mean(means, axis=0))
 
 
-def leave_one_out(video, sigma, prior):
-    """How well people predict each other: (prediction, target, counts), each (T, H, W). In each frame one observer, by
-    turns, is the truth, and the map of all others the prediction; zeros where fewer than two are known by name.
+def leave_one_out(samples, numbers, sigma, prior):
+    """How well people predict each other: (prediction, target, fixation counts), each (T, H, W). In each frame one
+    observer, by turns, is the truth, and the map of all others is the prediction. A frame where fewer than two
+    observers are known by name has a target of zeros.
 
-    PRIOR_SHARE of the prediction is the prior (H, W), as the gold standard of Kümmerer et al. (PNAS 2015) is smoothed:
-    few observers do not tell where nobody else would look.
+    samples: fixations of one video; numbers (T,): its frames; sigma: radians. PRIOR_SHARE of the prediction is the
+    prior (H, W), as Kümmerer et al. (PNAS 2015) smooth their gold standard: few observers do not tell where nobody
+    else would look.
     """
     height, width = prior.shape
-    samples = video.samples.where(video.samples.user != "")
+    samples = samples.where(samples.user != "")
     chosen = np.zeros(len(samples.frame), bool)
-    for position, number in enumerate(video.numbers):
+    for position, number in enumerate(numbers):
         here = samples.frame == number
         users = np.unique(samples.user[here])
         if len(users) > 1:
             chosen |= here & (samples.user == users[position % len(users)])
 
-    def maps(part):
-        positions = np.searchsorted(video.numbers, part.frame)
-        longitude, latitude = np.radians(part.longitude), np.radians(part.latitude)
-        return saliency_maps(positions, longitude, latitude, len(video.numbers), sigma, height, width)
-
-    one, others = samples.where(chosen), maps(samples.where(~chosen))
+    one = samples.where(chosen)
+    others = saliency_maps(samples.where(~chosen), numbers, sigma, height, width)
     sums = others.sum(axis=(1, 2), keepdims=True)
     pred = (1 - PRIOR_SHARE) * others / np.where(sums > 0, sums, 1) + PRIOR_SHARE * (prior / prior.sum()).numpy()
-    return pred, to_bytes(maps(one)), count_maps(one, video.numbers, height, width)
+    target = scaled_to_maximum(saliency_maps(one, numbers, sigma, height, width))
+    return pred, target, count_maps(one, numbers, height, width)

@@ -1,6 +1,6 @@
-"""What an evaluation leaves: tables of scores per frame, per video and over videos, and figures.
+"""What an evaluation writes: tables of scores per frame, per video and over videos, and figures.
 
-Scores come as {predictor: {video: {column: (T,)}}}, predictors in the order of the table, the first one the model's.
+Scores are {predictor: {video: {column: (T,)}}}, the predictors in the order of the table, the model first.
 """
 
 import csv
@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from files import replacing
+from scoring.scores import COLUMNS, METRICS, PLAIN
 
-PLAIN = " plain"  # ends the name of a column whose score takes the image as a plane
-METRICS = {"CC": "↑", "SIM": "↑", "KLD": "↓", "NSS": "↑", "AUC-Judd": "↑", "AUC-Borji": "↑", "sAUC": "↑", "IG": "↑"}
-COLUMNS = [*METRICS, *(f"{metric}{PLAIN}" for metric in METRICS if metric != "sAUC")]
 UNBOUNDED = ("KLD", "IG")  # where a map that is zero in the wrong place scores tens
 RESAMPLES = 10000
 # Okabe and Ito's colours, which most colour-blind people can tell apart; the shapes tell them apart in grey
@@ -22,14 +20,15 @@ STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "D"), ("#CC79A7", "^")
 
 
 def video_means(videos):
-    """{column: (V,)}: each video's mean over the frames where the score has a meaning, NaN where it has in none."""
+    """{column: (V,)}: each video's mean over the frames that have the score; NaN if no frame has it."""
     return {column: np.array([np.mean(values[np.isfinite(values)]) if np.isfinite(values).any() else np.nan
                               for values in (scores[column] for scores in videos.values())]) for column in COLUMNS}
 
 
 def bootstrap(values, seed):
-    """Mean of the values (V,) that are not NaN, and the ends of its 95% interval: the middle 95% of the means of
-    samples of as many videos drawn with replacement (Efron's percentile interval). NaN ends for fewer than 2 values."""
+    """(mean, low, high): the mean of the values (V,) that are not NaN, and the ends of its 95% interval, which holds
+    the middle 95% of the means of as many videos drawn with replacement (Efron's percentile interval). The ends are NaN
+    for fewer than 2 values."""
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return np.mean(values) if len(values) else np.nan, np.nan, np.nan
@@ -41,7 +40,7 @@ def bootstrap(values, seed):
 
 
 def tables(scores, notes, seed):
-    """The means over videos as Markdown, one table weighted by solid angle and one plain; `notes` stand below them."""
+    """The means over videos as Markdown: one table weighted by solid angle, one plain, and the lines `notes` below."""
     means = {predictor: video_means(videos) for predictor, videos in scores.items()}
     lines = []
     for title, suffix in (("Weighted by solid angle", ""), ("Plain, the image as a plane", PLAIN)):
@@ -67,7 +66,7 @@ def _cell(mean, low, high):
 
 
 def undefined(scores):
-    """One line for each predictor with frames where a score has no meaning, counting them; the means leave them out."""
+    """A line for each predictor that has frames without a score, and their number. The means leave them out."""
     lines = []
     for predictor, videos in scores.items():
         frames = sum(len(columns["CC"]) for columns in videos.values())
@@ -79,21 +78,21 @@ def undefined(scores):
 
 
 def write_frames(path, numbers, videos):
-    """CSV of one predictor's scores of each frame. numbers: {video: (T,)}; videos: {video: {column: (T,)}}."""
+    """Writes one predictor's scores of each frame as CSV. numbers: {video: (T,)}; videos: {video: {column: (T,)}}."""
     rows = ((name, number, *_numbers(columns[column][position] for column in COLUMNS))
             for name, columns in videos.items() for position, number in enumerate(numbers[name]))
     _write_csv(path, ("video", "frame", *COLUMNS), rows)
 
 
 def write_videos(path, scores):
-    """CSV of every predictor's mean scores of each video."""
+    """Writes every predictor's mean scores of each video as CSV."""
     rows = ((name, predictor, len(videos[name]["CC"]), *_numbers(video_means({name: videos[name]}).values()))
             for predictor, videos in scores.items() for name in videos)
     _write_csv(path, ("video", "predictor", "frames", *COLUMNS), rows)
 
 
 def _numbers(values):
-    """As text; empty where there is no value."""
+    """The values as text, "" for NaN."""
     return ["" if np.isnan(value) else f"{float(np.squeeze(value)):.6g}" for value in values]
 
 
@@ -108,8 +107,8 @@ def _write_csv(path, header, rows):
 
 
 def draw_scores(scores):
-    """A figure of every video's scores, weighted by solid angle: one panel a metric that any video has (without
-    fixations there are three), one line a video, the best CC on top."""
+    """A figure of every video's scores, weighted by solid angle: a panel for each metric that any video has (three
+    without fixations), a line for each video, the best CC on top."""
     names = list(next(iter(scores.values())))
     means = {predictor: video_means(videos) for predictor, videos in scores.items()}
     order = np.argsort(np.nan_to_num(next(iter(means.values()))["CC"], nan=-1), kind="stable")
@@ -141,8 +140,8 @@ def draw_scores(scores):
 
 
 def draw_frames(rows):
-    """A figure with a line for each of `rows`: (title, frame, frame with the prediction over it, frame with the truth
-    over it, fixations as rows (N,) and columns (N,)); images (H, W, 3) uint8 BGR of one size."""
+    """A figure with a line for each of `rows`: (title, frame, frame under the prediction, frame under the truth,
+    fixations), the images (H, W, 3) uint8 BGR of one size, the fixations their rows (N,) and columns (N,) in it."""
     figure = Figure(figsize=(13, 2.35 * len(rows)), layout="constrained")
     headings = ("frame", "prediction", "truth and fixations")
     grid = figure.subplots(len(rows), 3, squeeze=False)

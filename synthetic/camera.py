@@ -7,7 +7,7 @@ Row 0 is north; pixel (r, c) has its centre at lat = pi/2 - (r + 1/2) pi/H, lon 
 import cv2
 import numpy as np
 
-from sphere import direction_to_pixel, directions
+from sphere import direction_to_pixel, directions, with_margin
 
 
 def rotation(axis, angle):
@@ -44,8 +44,7 @@ def look_up(image, vectors):
     """The image (H, W) or (H, W, C), bilinear, in directions (h, w, 3)."""
     height, width = image.shape[:2]
     rows, columns = direction_to_pixel(vectors, height, width)
-    padded = np.concatenate([np.roll(image[:1], width // 2, 1), image, np.roll(image[-1:], width // 2, 1)])
-    padded = np.concatenate([padded[:, -1:], padded, padded[:, :1]], axis=1)   # beyond a pole: half a turn away
+    padded = with_margin(image, 1)  # bilinear reading goes on across the seam and the poles
     return cv2.remap(padded, (columns + 1).astype(np.float32), (rows + 1).astype(np.float32), cv2.INTER_LINEAR)
 
 

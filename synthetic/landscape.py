@@ -1,4 +1,6 @@
-"""TODO"""
+"""What stands still around the camera: sky, hills, and ground with a meadow, a footpath and a lake.
+
+Colours are BGR, float32 in [0, 1]; `view` holds unit vectors, `sun` is one; world axes as in scene.py."""
 
 import numpy as np
 
@@ -7,11 +9,8 @@ from synthetic.noise import fractal_noise, mix, smoothstep
 EYE = 1.7            # metres from the ground to the camera
 
 
-# ----------------------------------------------------------------------------------------------------------- landscape
-
-
 def sky(view, sun, seed):
-    """Colour of the sky in directions (..., 3): a gradient, the sun's glow, clouds on a plane overhead."""
+    """The colour of the sky in directions (..., 3): a gradient, the sun's glow, clouds on a plane overhead."""
     up = np.clip(view[..., 2], 0, 1)
     towards_sun = np.clip(view @ sun, 0, 1)
     colour = mix((0.80, 0.86, 0.90), (0.86, 0.66, 0.44), 1 - np.exp(-up * 5))
@@ -37,7 +36,7 @@ RIDGES = ((1.6, 0.100, 0.30, 9000, 0.74),   # frequency around the horizon, lowe
 
 
 def hills(view, colour, depth, sun, seed):
-    """Draws four ridges, the far ones paler, over colour and depth (in place)."""
+    """Draws four ridges over colour (H, W, 3) and depth (H, W), in place; the far ones are paler."""
     elevation = np.arcsin(np.clip(view[..., 2], -1, 1))
     around = view[..., :2] / np.maximum(np.hypot(view[..., 0], view[..., 1]), 1e-6)[..., None]
     around = np.concatenate([around, 0 * around[..., :1]], -1)
@@ -58,13 +57,15 @@ def hills(view, colour, depth, sun, seed):
 
 
 def ground_points(view):
-    """Where the lines of sight meet the ground: world (..., 2) in metres, and their distance; inf above the horizon."""
+    """Where the lines of sight meet the ground: x and y (..., 2), and the distance (...), inf above the horizon. Both
+    in metres."""
     distance = np.where(view[..., 2] < 0, EYE / np.maximum(-view[..., 2], 1e-6), np.inf).astype(np.float32)
     return view[..., :2] * np.minimum(distance, 1e4)[..., None], distance
 
 
 def ground(view, colour, depth, sun, seed):
-    """Draws a meadow with a footpath (along the line x = -4.2 m) and a lake (y > 9 m) over colour and depth."""
+    """Draws a meadow with a footpath (along the line x = -4.2 m) and a lake (y > 9 m) over colour and depth, in
+    place."""
     below = view[..., 2] < 0
     view, pixel = view[below], np.float32(np.pi / view.shape[0])
     xy, distance = ground_points(view)

@@ -1,5 +1,5 @@
-"""Training material from stills and videos: short clips of a camera that turns, drifts, shakes and moves inside an
-equirectangular photograph or a running video, with other things pasted on the sphere that go along great circles."""
+"""Training clips from stills and videos: a camera turns, drifts, shakes and moves inside an equirectangular photograph
+or a running video, and things are pasted on the sphere that move along great circles."""
 
 import io
 import shutil
@@ -25,7 +25,7 @@ PALETTE = tuple(vars(PAINT).values())
 
 
 def patch(rng, still):
-    """A shape for `paint`: a crop of a still with a ragged outline, 1 high."""
+    """A shape as in shapes.py: a crop of a still with a ragged outline."""
     centre = rotation((0, 0, 1), rng.uniform(-np.pi, np.pi)) @ rotation((0, 1, 0), rng.uniform(-0.9, 0.9)) @ (1, 0, 0)
     view, aspect, seed = np.tan(rng.uniform(0.05, 0.35)), rng.uniform(0.4, 1.6), int(rng.integers(1 << 20))
     east = np.cross((0, 0, 1), centre)
@@ -41,7 +41,7 @@ def patch(rng, still):
 
 
 def blob(rng):
-    """A shape for `paint`: a shaded blob of one colour, light and dark ones alike."""
+    """A shape as in shapes.py: a shaded blob of one colour, which may be light or dark."""
     colour, seed = rng.uniform(0.05, 0.95, 3), int(rng.integers(1 << 20))
 
     def shape(u, v, time, colours):
@@ -53,7 +53,7 @@ def blob(rng):
 
 
 class Sticker:
-    """A shape that goes along a great circle of a still, grows or shrinks, and may rest for a while first."""
+    """A shape that moves along a great circle of a still, grows or shrinks, and may rest for a while first."""
 
     def __init__(self, rng, stills):
         kind, self.phase = rng.random(), rng.uniform(0, 10)
@@ -66,7 +66,7 @@ class Sticker:
             self.shape = [walker, runner, walker, runner, ball, balloon, bird, sailboat][rng.integers(8)]
         lon = rng.uniform(-np.pi, np.pi)
         self.start = near_equator(rng, [lon], np.radians(14))[0]
-        along = np.radians(25) * rng.standard_normal()                     # the course, from level
+        along = np.radians(25) * rng.standard_normal()                     # angle of the course from the horizontal
         east = np.array([-np.sin(lon), np.cos(lon), 0])
         self.course = np.cos(along) * east + np.sin(along) * np.cross(self.start, east)
         self.speed = np.radians(rng.gamma(1.5, 10)) * rng.choice([-1, 1])
@@ -76,20 +76,37 @@ class Sticker:
         self.softness = rng.uniform(0.0, 0.12)
 
     def middle(self, time):
-        """Unit vector of its middle in the still, `time` seconds after the shot began."""
+        """The unit vector of its middle in the still, `time` seconds after the shot began."""
         return rotation(np.cross(self.start, self.course), self.speed * max(0.0, time - self.rests)) @ self.start
 
     def draw(self, frame, middle, time):
-        """Paints it on the frame (in place), its middle in direction `middle`."""
+        """Paints it on the frame, in place, with its middle in the direction `middle`."""
         size = self.size * np.exp(self.growth * time)
         box, u, v, in_front, pixel = shape_plane(middle, size, self.speed < 0, *frame.shape[:2])
         parts = self.shape(u, v, self.phase + time, self.colours)
         frame[box], _ = paint(frame[box], parts, max(self.softness, pixel), in_front)
 
 
+class Grade:
+    """The saturation, contrast, white balance and exposure of a shot; the exposure may drift."""
+
+    def __init__(self, rng):
+        self.gain, self.gamma = np.exp(0.15 * rng.standard_normal()), np.exp(0.15 * rng.standard_normal())
+        self.balance = np.exp(0.06 * rng.standard_normal(3)).astype(np.float32)
+        self.saturation = 0.0 if rng.random() < 0.03 else rng.uniform(0.5, 1.4)
+        self.drift = 0.08 * rng.standard_normal() if rng.random() < 0.3 else 0.0
+
+    def __call__(self, frame, time):
+        grey = frame.mean(axis=-1, keepdims=True)
+        frame = np.clip(grey + (frame - grey) * np.float32(self.saturation), 0, 1) ** np.float32(self.gamma)
+        frame = frame * self.balance * np.float32(self.gain * np.exp(self.drift * time))
+        return np.uint8(np.clip(frame, 0, 1) * 255 + 0.5)
+
+
 def shot(rng, stills, videos, times, height):
-    """Frames (height, 2 height, 3) uint8 of one camera that moves through one still, or through a running video, with
-    things pasted on. A video runs from a random frame on, at its own speed or twice as fast; at its end it rests."""
+    """Yields the frames, (height, 2 height, 3) uint8, at `times` seconds, of one camera that moves through one still or
+    through a running video, with things pasted on. A video begins at a random frame and runs at its own speed or twice
+    as fast; at its end it stands still."""
     if videos and (not stills or rng.random() < 0.5):
         video = videos[rng.integers(len(videos))]
         pace = int(rng.integers(1, 3))
@@ -126,25 +143,9 @@ def shot(rng, stills, videos, times, height):
         yield grade(frame, time)
 
 
-class Grade:
-    """Saturation, contrast, white balance and exposure (which may drift) of a shot."""
-
-    def __init__(self, rng):
-        self.gain, self.gamma = np.exp(0.15 * rng.standard_normal()), np.exp(0.15 * rng.standard_normal())
-        self.balance = np.exp(0.06 * rng.standard_normal(3)).astype(np.float32)
-        self.saturation = 0.0 if rng.random() < 0.03 else rng.uniform(0.5, 1.4)
-        self.drift = 0.08 * rng.standard_normal() if rng.random() < 0.3 else 0.0
-
-    def __call__(self, frame, time):
-        grey = frame.mean(axis=-1, keepdims=True)
-        frame = np.clip(grey + (frame - grey) * np.float32(self.saturation), 0, 1) ** np.float32(self.gamma)
-        frame = frame * self.balance * np.float32(self.gain * np.exp(self.drift * time))
-        return np.uint8(np.clip(frame, 0, 1) * 255 + 0.5)
-
-
 def recorded(rng, frames):
-    """Yields a list of frames, BGR uint8 of one even size, as a camera's file keeps them: with the sensor's noise,
-    encoded with H.264 in some quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
+    """Yields the frames, BGR uint8 of one even size, as a camera's file holds them: with the sensor's noise, encoded
+    with H.264 in a random quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
     noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
     with (av.open(file, "w", format="mp4") as container,
           encoder(container, frames[0].shape[:2], SAMPLES_PER_SECOND, crf=str(quality), threads="1") as encode):
@@ -158,7 +159,7 @@ def recorded(rng, frames):
 
 
 def write_clip(folder, name, stills, videos, rng, frames, height):
-    """Writes frames/NAME/NAME_0000.png, ..., 8 a second; one clip in five has a cut."""
+    """Writes frames/NAME/NAME_0000.png, ..., 8 frames a second. One clip in five has a cut."""
     times = np.arange(frames) / 8
     cut = int(rng.integers(3, frames - 3)) if frames > 7 and rng.random() < 0.2 else frames
     partial_folder = folder / "frames" / f".{name}.partial"
@@ -171,7 +172,8 @@ def write_clip(folder, name, stills, videos, rng, frames, height):
 
 
 def read_still(path, height):
-    """An equirectangular still as float32 BGR in [0, 1], half as fine again as frames of that height need."""
+    """An equirectangular still, float32 BGR in [0, 1], with at most 1.5 times the rows of frames of that height. Raises
+    InputError if it is not twice as wide as high."""
     image = read_image(path)
     rows, width = image.shape[:2]
     if width != 2 * rows:
@@ -181,15 +183,16 @@ def read_still(path, height):
 
 
 def read_frames(path, height):
-    """The frames of an equirectangular video, 8 a second, each (H, 2 H, 3) uint8 BGR, as fine as `read_still`."""
+    """The frames of an equirectangular video, 8 a second, (H, 2 H, 3) uint8 BGR, with as many rows as `read_still`."""
     frames = list(sampled(path))
     rows = min(frames[0].shape[0], height * 3 // 2)
     return [cv2.resize(frame, (2 * rows, rows), interpolation=cv2.INTER_AREA) for frame in frames]
 
 
 def write_material(sources, folder, clips, frames, height, seed):
-    """Writes `clips` clips of `frames` frames, height x 2 height, of cameras moving through the sources: paths of
-    stills and videos. With both, half of the shots are in a video."""
+    """Writes `clips` clips of `frames` frames each, height x 2 height pixels, of cameras that move through the sources,
+    which are paths of stills and videos. If there are both, half of the shots are in a video. Clips that are there
+    already are kept."""
     folder = Path(folder)
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     names = [f"{clip:04d}" for clip in range(clips)]

@@ -1,10 +1,10 @@
-"""TODO"""
+"""Noise in space, and the blending of colours, from which landscapes and shapes are painted."""
 
 import numpy as np
 
 from synthetic.camera import rotation
 
-# --------------------------------------------------------------------------------------------------------------- noise
+BLOCK = 1 << 15      # points of noise computed at a time, so that they stay in the processor's cache
 
 
 def smoothstep(low, high, x):
@@ -14,16 +14,13 @@ def smoothstep(low, high, x):
 
 
 def mix(a, b, weight):
-    """From colour (or number) a at weight 0 to b at weight 1; `weight` (...) meets colours (3,) or (..., 3)."""
+    """The colour (or number) between a, at weight 0, and b, at weight 1. weight: (...); colours: (3,) or (..., 3)."""
     weight = np.asarray(weight, np.float32)[..., None]
     return (1 - weight) * np.asarray(a, np.float32) + weight * np.asarray(b, np.float32)
 
 
-BLOCK = 1 << 15      # points of noise at a time, so that they stay in the processor's cache
-
-
 def value_noise(points, seed):
-    """Smooth noise in [-1, 1] at points (..., 3): random values on the integer lattice, quintic in between."""
+    """Smooth noise in [-1, 1] at points (..., 3): random values on the integer lattice, interpolated by quintics."""
     cell = np.floor(points)
     t = points - cell
     x, y, z = np.moveaxis(t * t * t * (t * (t * 6 - 15) + 10), -1, 0)
@@ -51,9 +48,9 @@ def value_noise(points, seed):
 
 
 def fractal_noise(points, octaves, seed, footprint=0.0):
-    """Sum of octaves of value noise, about in [-1, 1], at points (..., 3): (...) float32. Octaves finer than
+    """The sum of several octaves of value noise at points (..., 3), about in [-1, 1]: (...) float32. Octaves finer than
     `footprint`, the width of a pixel in units of the points (number or (...)), fade out, so that nothing aliases."""
-    tilt = rotation((1, 2, 3), 0.7).astype(np.float32)          # so that the lattices of the octaves do not line up
+    tilt = rotation((1, 2, 3), 0.7).astype(np.float32)          # so that the octaves' lattices are not aligned
     points = np.asarray(points, np.float32)
     flat, total = points.reshape(-1, 3), np.empty(points[..., 0].size, np.float32)
     footprint = np.broadcast_to(np.float32(footprint), points.shape[:-1]).reshape(-1)

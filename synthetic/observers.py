@@ -1,7 +1,7 @@
-"""A synthetic data set, laid out as VR-EyeTracking: small videos, and observers who follow what moves.
+"""A synthetic data set, laid out as VR-EyeTracking: small videos, and the gaze of observers who follow what moves.
 
-What draws observers can be seen: things that move *and* are colourful. Moving grey things and colourful things at rest
-stand beside them, so that a model has to look; observers also look around near the equator.
+Observers are attracted by things that move *and* are colourful. There are also grey things that move and colourful
+things at rest, so a model has to use frames and flow. At times observers look around near the equator.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ COLOURFUL = (PAINT.red, PAINT.orange, PAINT.yellow, PAINT.magenta)
 
 
 def random_scene(rng, height, width):
-    """A landscape with two or three things that draw observers (colourful and moving), and as many or more that do not:
-    moving but grey, or colourful but at rest."""
+    """A landscape with two or three things that attract observers (colourful and moving), and two to four that do not
+    (moving but grey, or colourful but at rest)."""
     things = forest(rng, rng.integers(5, 14))
     attractors, distractors = rng.integers(2, 4), rng.integers(2, 5)
     for number in range(attractors + distractors):
@@ -31,7 +31,7 @@ def random_scene(rng, height, width):
         moves = attracts or number % 2 == 0
         colour, other = (COLOURFUL[rng.integers(4)], PAINT.white) if attracts or not moves else (PAINT.grey, PAINT.dark)
         kind = [walker, runner, ball, balloon][rng.integers(4)]
-        lon, side = rng.uniform(-np.pi, 0), rng.choice([-1, 1])             # on the land side, passing by the camera
+        lon, side = rng.uniform(-np.pi, 0), rng.choice([-1, 1])             # on the land side, passing the camera
         outward, sideways = np.array([np.cos(lon), np.sin(lon), 0]), np.array([-np.sin(lon), np.cos(lon), 0])
         if kind is balloon:
             distance, base, size, speed = rng.uniform(26, 45), rng.uniform(3, 14), 18, rng.uniform(2.5, 5)
@@ -48,7 +48,8 @@ def random_scene(rng, height, width):
 
 
 def approach(vectors, goals, step):
-    """Unit vectors (..., 3) moved along great circles towards `goals` by at most `step` radians (number or (...))."""
+    """The unit vectors (..., 3), moved along great circles towards `goals` by at most `step` radians (number or
+    (...))."""
     angle = np.arccos(np.clip((vectors * goals).sum(-1), -1, 1))
     fraction = np.minimum(1, step / np.maximum(angle, 1e-9))
     sine = np.maximum(np.sin(angle), 1e-9)[..., None]
@@ -58,11 +59,11 @@ def approach(vectors, goals, step):
 
 
 def watch(rng, targets, observers):
-    """Gaze and head directions, (T, O, 3) each, of observers of moving targets (T, N, 3), all unit vectors.
+    """The gaze and head directions, (T, O, 3) each, of O observers of moving targets (T, N, 3), all unit vectors.
 
-    Each follows one target, 0.1 to 0.3 s late, and turns to another (rather a near one) or looks around near the
-    equator every 1.5 s on average. Gaze moves at 300 degrees per second at most and wanders by 1.5 degrees; the head
-    follows it lazily.
+    Each observer follows one target, 0.1 to 0.3 s late. Every 1.5 s on average, the observer turns to another target,
+    rather to a near one, or looks around near the equator. The gaze moves at most 300 degrees per second and wanders by
+    1.5 degrees; the head follows it slowly.
     """
     T, N = targets.shape[:2]
     lag = np.round(rng.uniform(0.1, 0.3, observers) * FPS).astype(int)
@@ -89,8 +90,8 @@ def watch(rng, targets, observers):
 
 
 def gaze_lines(gaze, head):
-    """A recording (T, 3), (T, 3) as text in the format of VR-EyeTracking: sample, frame, a label, head x, y, a label,
-    gaze x, y, fractions of the panorama from its bottom-left corner."""
+    """One observer's recording, directions (T, 3) each, as text in VR-EyeTracking's format. Its columns: sample, frame,
+    a label, head x and y, a label, gaze x and y; x and y are fractions of the panorama from its bottom-left corner."""
     def fractions(vectors):
         lat = np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1]))
         return np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi) + 0.5, lat / np.pi + 0.5
@@ -101,7 +102,7 @@ def gaze_lines(gaze, head):
 
 
 def write_recording(folder, name, rng, observers, seconds, height):
-    """Writes videos/NAME.mp4 and Gaze_txt_files/pNNN/NAME.txt for every observer; the video last."""
+    """Writes Gaze_txt_files/pNNN/NAME.txt for every observer, and last videos/NAME.mp4."""
     times = np.arange(round(seconds * FPS)) / FPS
     scene = random_scene(rng, height, 2 * height)
     moving_camera = rng.random() < 0.5
@@ -120,8 +121,9 @@ def write_recording(folder, name, rng, observers, seconds, height):
 
 
 def write_dataset(folder, videos, observers, seconds, height, seed):
-    """Writes `videos` clips of `seconds`, height x 2 height, 24 frames per second, with recordings, and the split files
-    train.txt and test.txt (the last quarter). Names are 000, 001, ... as frames_extraction will call them."""
+    """Writes as many videos of `seconds`, height x 2 height pixels, 24 frames a second, with recordings, and the split
+    files train.txt and test.txt (the last quarter). Names are 000, 001, ... as frames_extraction will call them. Videos
+    that are there already are kept."""
     folder = Path(folder)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     names = [f"{number:03d}" for number in range(videos)]

@@ -17,10 +17,7 @@ from synthetic.noise import mix
 from synthetic.shapes import sailboat, tree
 
 SUPERSAMPLING = 2    # scenes are drawn this many times finer, then averaged
-STILL = (0, 0, 0)    # velocity of what is at rest
-
-
-# -------------------------------------------------------------------------------------------------------------- things
+STILL = (0, 0, 0)    # the velocity of a thing at rest
 
 
 @dataclass
@@ -36,18 +33,20 @@ class Thing:
     attracts: bool = False    # whether the observers of a synthetic data set look at it
 
     def foot(self, time):
-        """World position of the foot at `time` seconds: (3,), metres."""
+        """The position of its foot at `time` seconds: (3,), metres."""
         return np.add(self.position, np.multiply(self.velocity, time))
 
     def middle(self, time):
-        """World position of its middle at `time` seconds: (3,), metres."""
+        """The position of its middle at `time` seconds: (3,), metres."""
         return np.add(self.foot(time), (0, 0, self.size / 2))
 
 
 def shape_plane(middle, size, leftward, height, width):
-    """Where a shape may show in an image of that size, upright, its middle in the direction of the unit vector `middle`
-    and `size` high, in units of its distance: the pixels (an index), their u and v, whether they are in front of the
-    shape's plane, all (h, w), and the width of a pixel in units of u."""
+    """The part of an image of that size where an upright shape may be seen: (index of the pixels, their u, their v,
+    whether they are in front of the shape's plane, width of a pixel in units of u). The first four are (h, w).
+
+    middle: unit vector to the shape's middle; size: its height, in units of its distance; leftward: mirrors it.
+    """
     rows, columns = cap_pixels(middle, np.arctan(1.1 * size), height, width)
     right, up, in_front = tangent_plane(middle, rows, columns, height, width)
     u, v = right / size * (-1 if leftward else 1), up / size + 0.5
@@ -55,8 +54,8 @@ def shape_plane(middle, size, leftward, height, width):
 
 
 def paint(picture, parts, softness, visible):
-    """The picture (h, w, 3) with the parts of a shape painted over it where `visible` (h, w), and how much of it they
-    cover (h, w), 0 to 1. `softness`: how wide their edges are, in units of u."""
+    """(the picture (h, w, 3) with a shape's parts painted over it where `visible` (h, w), the share of each pixel that
+    they cover (h, w)). softness: the width of their edges, in units of u."""
     covered = np.zeros(visible.shape, np.float32)
     for signed_distance, colour in parts:
         cover = np.clip(0.5 - signed_distance / softness, 0, 1) * visible
@@ -66,7 +65,7 @@ def paint(picture, parts, softness, visible):
 
 
 def draw(colour, depth, thing, time):
-    """Draws a thing (in place) where nothing nearer stands."""
+    """Draws a thing over colour (H, W, 3) and depth (H, W), in place, where nothing nearer stands."""
     middle = thing.middle(time)
     distance = np.linalg.norm(middle)
     leftward = np.cross(middle, thing.velocity)[2] < 0
@@ -78,7 +77,7 @@ def draw(colour, depth, thing, time):
 
 
 def draw_shadow(colour, depth, thing, time, sun):
-    """Darkens the ground (in place) where a thing that stands on it keeps off the sun: a soft, long ellipse."""
+    """Darkens the ground, in place, where a thing that stands on it blocks the sun: a soft, long ellipse."""
     height, width = depth.shape
     length = 0.45 * thing.size
     away = -sun[:2] / np.linalg.norm(sun[:2])
@@ -89,7 +88,7 @@ def draw_shadow(colour, depth, thing, time, sun):
     points, reach = ground_points(pixel_directions(rows, columns, height, width))
     along, across = (points - centre[:2]) @ away, (points - centre[:2]) @ (away[1], -away[0])
     shade = 0.5 * np.exp(-((along / length) ** 2 + (across / (0.28 * thing.size)) ** 2) * 1.5)
-    on_the_ground = depth[box] > 0.99 * reach                  # and not on what stands before it
+    on_the_ground = depth[box] > 0.99 * reach                  # not what stands in front of it
     colour[box] = mix(colour[box], (0.10, 0.09, 0.05), shade * on_the_ground)
 
 
@@ -106,10 +105,10 @@ def forest(rng, count):
 
 
 class Scene:
-    """A landscape (drawn once) with things in it; `render(time)` is a frame."""
+    """A landscape with things in it. What is at rest is drawn once; `render(time)` adds what moves."""
 
     def __init__(self, height, width, sun, things, seed):
-        """Draws all that keeps still. `sun`: direction (3,); `things`: those at rest are drawn once."""
+        """sun: its direction (3,), of any length; things: a list of `Thing`."""
         self.sun = np.asarray(sun, np.float32) / np.float32(np.linalg.norm(sun))
         view = directions(height * SUPERSAMPLING, width * SUPERSAMPLING)
         self.colour, self.depth = sky(view, self.sun, seed), np.full(view.shape[:2], np.inf, np.float32)

@@ -1,4 +1,9 @@
-"""TODO"""
+"""The shapes of things: balloons, balls, birds, people, boats, trees, houses.
+
+A shape is drawn in a plane that faces the camera: u to the right, v up, the thing 1 high and standing on v = 0. It is a
+function (u, v, time, colours) that returns a list of parts (signed distance, negative inside; colour), painted in this
+order. Colours are BGR, in [0, 1].
+"""
 
 from types import SimpleNamespace
 
@@ -12,31 +17,27 @@ PAINT = SimpleNamespace(red=(0.16, 0.18, 0.86), orange=(0.20, 0.50, 0.95), yello
                         brown=(0.08, 0.12, 0.20), blond=(0.10, 0.20, 0.35), denim=(0.42, 0.25, 0.15))
 
 
-# -------------------------------------------------------------------------------------------------------------- shapes
-# A shape is drawn in a plane that faces the camera: u to the right, v up, the thing 1 high and standing on v = 0. It is
-# a list of parts (signed distance, negative inside; colour), painted in this order.
-
-
 def disc(u, v, centre, radius):
+    """Signed distance from a disc."""
     return np.hypot(u - centre[0], v - centre[1]) - radius
 
 
 def limb(u, v, start, end, radius):
-    """A line from start to end with round ends."""
+    """Signed distance from a thick line with round ends."""
     (x, y), (dx, dy) = start, np.subtract(end, start)
     along = np.clip(((u - x) * dx + (v - y) * dy) / (dx * dx + dy * dy + 1e-12), 0, 1)
     return np.hypot(u - x - along * dx, v - y - along * dy) - radius
 
 
 def convex(u, v, corners):
-    """A convex polygon, its corners given counter-clockwise."""
+    """Signed distance from a convex polygon; the corners go counter-clockwise."""
     edges = zip(corners, corners[1:] + corners[:1])
     return np.max([((u - x) * (y2 - y) - (v - y) * (x2 - x)) / np.hypot(x2 - x, y2 - y)
                    for (x, y), (x2, y2) in edges], axis=0)
 
 
 def balloon(u, v, time, colours):
-    """Hot-air balloon with striped envelope; shaded as a ball lit from the upper left."""
+    """A hot-air balloon with a striped envelope, shaded as a ball lit from the upper left."""
     height = np.clip((v - 0.62) / 0.38, -1.6, 1)
     radius = 0.38 * np.sqrt(np.clip(1 - height**2, 0, 1))
     neck = 0.07 + 0.31 * smoothstep(0.16, 0.66, v)
@@ -53,7 +54,7 @@ def balloon(u, v, time, colours):
 
 
 def ball(u, v, time, colours):
-    """A striped ball that turns as it goes."""
+    """A striped ball that rolls."""
     angle = np.arctan2(v - 0.5, u) + 2 * time
     light = np.clip(1.1 - 0.7 * np.hypot(u + 0.15, v - 0.65), 0.3, 1.1)
     striped = mix(colours[0], colours[1], np.clip(0.5 + 4 * np.sin(3 * angle), 0, 1))
@@ -61,7 +62,7 @@ def ball(u, v, time, colours):
 
 
 def bird(u, v, time, colours):
-    """Two wings that beat three times a second."""
+    """A bird whose wings beat three times a second."""
     lift = 0.45 * np.sin(6 * np.pi * time) + 0.12
     parts = [(limb(u, v, (-0.12, 0.5), (0.2, 0.5), 0.055), colours[0])]
     for side in (-1, 1):
@@ -71,14 +72,14 @@ def bird(u, v, time, colours):
 
 
 def walker(u, v, time, colours, cadence=0.95, stride=0.5):
-    """Somebody walking to the right; colours of jacket, trousers and hair. `cadence`: double steps a second; `stride`:
-    how far the thighs swing, radians."""
+    """Somebody walking to the right. colours: of jacket, trousers and hair; cadence: double steps a second; stride: how
+    far the thighs swing, radians."""
     jacket, trousers, hair = colours
     skin, shoe = (0.50, 0.64, 0.86), (0.12, 0.13, 0.16)
     hip, shoulder, neck = (0, 0.50), (0.015, 0.77), (0.015, 0.80)
 
     def side(phase, shade):
-        """Arm and leg of one side; those of the far side are darker and half a double step later."""
+        """The parts of one side's arm and leg. phase: of the step, radians; shade: brightness, less on the far side."""
         swing = 2 * np.pi * cadence * time + phase
         thigh, shin = stride * np.sin(swing), stride * (np.sin(swing) - 1.1 * max(0, np.cos(swing))) - 0.08
         knee = (hip[0] + 0.24 * np.sin(thigh), hip[1] - 0.24 * np.cos(thigh))
@@ -116,7 +117,7 @@ def sailboat(u, v, time, colours):
 
 
 def tree(u, v, time, colours):
-    """A broad crown of noise on a trunk; lit from the left."""
+    """A trunk with a broad crown of noise, lit from the left."""
     points = np.stack([u, v, np.full_like(u, colours[0][0] * 50)], -1)
     clumps = fractal_noise(points * 7, 4, 5)
     crown = np.min([disc(u, v, centre, radius) for centre, radius in
@@ -127,7 +128,7 @@ def tree(u, v, time, colours):
 
 
 def house(u, v, time, colours):
-    """Front of a house with a gable roof, a door and windows."""
+    """The front of a house with a gable roof, a door and windows."""
     parts = [(convex(u, v, [(-0.75, 0), (0.75, 0), (0.75, 0.55), (-0.75, 0.55)]), colours[0]),
              (convex(u, v, [(0.3, 0.8), (0.42, 0.8), (0.42, 1.0), (0.3, 1.0)]), (0.30, 0.35, 0.45)),
              (convex(u, v, [(-0.85, 0.52), (0.85, 0.52), (0.6, 0.95), (-0.6, 0.95)]), colours[1])]

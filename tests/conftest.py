@@ -1,10 +1,12 @@
 """What several tests need: the reference data where it is at hand, small videos, scripts run as a user runs them."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,9 +19,17 @@ sys.path.insert(0, str(ROOT / "tests"))
 # A shell's background jobs (`pytest &` in a script) ignore Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import config  # noqa: E402
 from model import SST_Sal, save_model  # noqa: E402
+from settings import settings  # noqa: E402
 from video.decode import sampled  # noqa: E402
 from video.encode import write_video  # noqa: E402
+
+DEFAULTS = settings(config)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--published", help="folder of the authors' SST_Sal.pth and SST_Sal_wo_OF.pth, to compare with")
 
 
 @pytest.fixture
@@ -41,6 +51,27 @@ def script(tmp_path):
                               capture_output=True, env=environment, timeout=120, **options)
 
     return call
+
+
+@pytest.fixture
+def run_script(tmp_path, monkeypatch, capsys):
+    """run_script("inference.py", "--name=value", ...) runs a script in tmp_path as `script` does, but in this process:
+    seconds less. The settings begin with their defaults and are put back at the end of the test."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+
+    def call(name, *arguments):
+        for setting, value in DEFAULTS.items():
+            monkeypatch.setattr(config, setting, value)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        output = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=output.out, stderr=output.err)
+
+    yield call
+    torch.set_num_threads(threads)
 
 
 def noise_frames(count, height, width, seed):

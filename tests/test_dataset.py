@@ -1,3 +1,5 @@
+"""The training data: which windows there are, what an item holds, the order of an epoch."""
+
 from itertools import chain
 
 import cv2
@@ -120,19 +122,19 @@ def test_validation_is_the_beginning_of_the_list(count, share, expected):
     assert split_videos(names, share) == (names[expected:], names[:expected])
 
 
-@given(count=st.integers(1, 40), batch_size=st.integers(1, 4), world=st.integers(1, 4), epoch=st.integers(0, 3),
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 4), world_size=st.integers(1, 4), epoch=st.integers(0, 3),
        share=st.floats(0, 1))
-def test_processes_together_do_what_one_does_with_a_larger_batch(count, batch_size, world, epoch, share):
-    def batches(batch_size, rank, world):
-        sampler = EpochBatches(count, batch_size, 7, rank, world)
+def test_processes_together_do_what_one_does_with_a_larger_batch(count, batch_size, world_size, epoch, share):
+    def batches(batch_size, rank, world_size):
+        sampler = EpochBatches(count, batch_size, 7, rank, world_size)
         sampler.begin(epoch, int(share * count))
         result = list(sampler)
         assert len(result) == len(sampler)
         return result
 
-    together = [set().union(*parts) - {PADDING} for parts in zip(*(batches(batch_size, rank, world)
-                                                                   for rank in range(world)))]
-    one = batches(batch_size * world, 0, 1)
+    together = [set().union(*parts) - {PADDING} for parts in zip(*(batches(batch_size, rank, world_size)
+                                                                   for rank in range(world_size)))]
+    one = batches(batch_size * world_size, 0, 1)
     assert together == [set(batch) for batch in one]
     whole = torch.randperm(count, generator=torch.Generator().manual_seed(7 + epoch)).tolist()
     assert list(chain.from_iterable(one)) == whole[int(share * count) :]

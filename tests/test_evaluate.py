@@ -1,31 +1,30 @@
+"""evaluate.py as a user runs it, on the maps of a few frames."""
+
 import csv
 import json
-import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import evaluate
 import metrics
+import results
 from errors import InputError
-from files import number_images, write_image
-from model import SST_Sal, save_model
-from recordings.ground_truth import count_maps, saliency_maps, to_bytes
+from files import write_image
+from maps import scaled_to_maximum
+from model import SST_Sal, load_model, save_model
+from recordings.ground_truth import count_maps, saliency_maps
 from recordings.samples import Samples
 from recordings.tables import read_table, write_fixations
 from scoring import report
-from scoring.baselines import equator_prior, leave_one_out, mean_map
-from scoring.scores import FRAMES_AT_A_TIME, score_in_parts
 from settings import settings
 from sphere import solid_angle
 
-ROOT = Path(__file__).parents[1]
 H, W = 12, 20
 NUMBERS = (0, 4, 8, 12)
 
@@ -46,14 +45,14 @@ def config(monkeypatch, tmp_path):
 
 def blob(rng, height, width):
     """An 8-bit map with one Gaussian somewhere."""
-    place = rng.uniform(-np.pi, np.pi, 1), rng.uniform(-1, 1, 1)
-    return to_bytes(saliency_maps(np.zeros(1, int), *place, 1, 0.4, height, width))[0]
+    sample = Samples(np.zeros(1, int), rng.uniform(-180, 180, 1), rng.uniform(-60, 60, 1), np.full(1, "", object))
+    return scaled_to_maximum(saliency_maps(sample, [0], 0.4, height, width))[0]
 
 
 def gaze_samples(rng, numbers, users):
     frame = np.repeat(numbers, len(users))
     return Samples(frame, rng.uniform(-180, 180, len(frame)).round(4), rng.uniform(-60, 60, len(frame)).round(4),
-                        np.array(list(users) * len(numbers), object))
+                   np.array(list(users) * len(numbers), object))
 
 
 @pytest.fixture
@@ -80,123 +79,17 @@ def write_map(path, image):
 
 @pytest.fixture
 def run(config, data, capsys):
-    """Runs evaluate.py with arguments; returns what it prints."""
-    def run_main(*arguments):
+    """run("--name=value", ...) calls evaluate.main and returns what it prints."""
+    def call(*arguments):
         evaluate.main(list(arguments))
         return capsys.readouterr().out
 
-    return run_main
+    return call
 
 
 def read_csv(path):
     with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-# ---------------------------------------------------------------------------------------------------------- statistics
-
-
-def test_bootstrap():
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    mean, low, high = report.bootstrap(values, seed=0)
-    assert mean == values.mean()
-    width = 1.96 * values.std() / math.sqrt(400)
-    assert (low, high) == pytest.approx((mean - width, mean + width), abs=0.1 * width)
-    assert report.bootstrap(values, seed=0) == (mean, low, high)
-    assert report.bootstrap(np.append(values, np.nan), seed=0) == (mean, low, high)
-    np.testing.assert_equal(report.bootstrap(np.array([np.nan, 5]), seed=0), (5, np.nan, np.nan))
-    np.testing.assert_equal(report.bootstrap(np.array([np.nan]), seed=0), (np.nan, np.nan, np.nan))
-
-
-def test_table_gives_every_video_the_same_weight_and_counts_what_has_no_score():
-    frames = {"a": np.array([1.0, np.nan]), "b": np.array([0.25, 0.25, 0.25]), "c": np.array([np.nan])}
-    scores = {"prediction": {name: dict.fromkeys(report.COLUMNS, values) for name, values in frames.items()}}
-    text = report.tables(scores, ["a note"], seed=0)
-    rows = [line for line in text.splitlines() if line.startswith("| prediction")]
-    assert len(rows) == 2
-    assert rows[0].split(" | ")[1] == "0.625 [0.250, 1.000]"
-    assert "Frames, of 6, without a score (constant map, no fixation) for prediction: CC 2, SIM 2" in text
-    assert "a note" in text
-    # every line of a table has as many cells
-    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
-
-
-def test_figure_has_a_panel_for_each_score_that_any_video_has():
-    def titles(missing):
-        values = {column: np.array([np.nan if column.split()[0] in missing else 0.5]) for column in report.COLUMNS}
-        panels = report.draw_scores({"prediction": {"a": values}}).axes
-        return [axes.get_title()[:-2] for axes in panels if axes.axison]
-
-    assert titles(()) == list(report.METRICS)
-    assert titles(("sAUC",)) == [metric for metric in report.METRICS if metric != "sAUC"]
-    assert titles(("NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")) == ["CC", "SIM", "KLD"]  # maps without fixations
-    assert titles(report.METRICS) == ["CC"]
-
-
-# ----------------------------------------------------------------------------------------------------------- baselines
-
-
-def test_equator_prior_is_a_gaussian_of_latitude():
-    prior = equator_prior(180, 6, math.radians(20))
-    torch.testing.assert_close(prior, prior.flip(0))
-    torch.testing.assert_close(prior[69:71, 0].mean().item(), math.exp(-0.5), rtol=1e-3, atol=0)  # 20 degrees north
-    assert (prior == prior[:, :1]).all()
-
-
-def test_mean_map(config, data):
-    folders = [number_images(data / f"data/saliency_maps/{video}") for video in ("000", "002")]
-    write_map(data / "data/saliency_maps/002/0012.png", np.zeros((H, W), np.uint8))  # an empty map counts nothing
-    mean = mean_map(evaluate.read_maps(folders))
-    means = []
-    for folder in folders:
-        maps = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float) for path in folder.values()]
-        means.append(np.mean([image / image.sum() for image in maps if image.any()], axis=0))
-    np.testing.assert_allclose(mean, (means[0] + means[1]) / 2)
-    assert mean.sum().item() == pytest.approx(1)
-
-
-def test_each_frame_leaves_out_one_observer_by_turns():
-    numbers = np.array([3, 7, 9, 11])
-    samples = Samples(np.array([3, 3, 3, 7, 7, 7, 9, 11, 11]), np.linspace(-150, 150, 9), np.linspace(-40, 40, 9),
-                           np.array(["ann", "bob", "bob", "ann", "bob", "bob", "ann", "", "bob"], object))
-    video = evaluate.Video("000", numbers, None, [], samples)
-    prior = equator_prior(H, W, 0.4)
-    others, one, counts = leave_one_out(video, 0.3, prior)
-    np.testing.assert_array_equal(counts.sum(axis=(1, 2)), [1, 2, 0, 0])  # ann, bob; then only one is known by name
-    assert not one[2:].any()
-
-    def expected(rows):
-        angles = np.radians(samples.longitude[rows]), np.radians(samples.latitude[rows])
-        return saliency_maps(np.zeros(len(rows), int), *angles, 1, 0.3, H, W)
-
-    for position, (left_out, rest) in enumerate([([0], [1, 2]), ([4, 5], [3])]):
-        np.testing.assert_array_equal(one[position], to_bytes(expected(left_out))[0])
-        mixed = 0.9 * expected(rest)[0] / expected(rest).sum() + 0.1 * (prior / prior.sum()).numpy()
-        np.testing.assert_allclose(others[position], mixed, rtol=1e-5)
-
-
-def test_scores_in_parts_are_the_metrics():
-    generator = torch.Generator().manual_seed(0)
-    count = 2 * FRAMES_AT_A_TIME + 1
-    pred, target = (torch.rand(count, H, W, generator=generator) for _ in range(2))
-    counts = (torch.rand(count, H, W, generator=generator) > 0.9).float()
-    others, prior, area = counts.sum(0).roll(3, 0), equator_prior(H, W, 0.4), solid_angle(H, W)
-    with evaluate.ThreadPoolExecutor(2) as pool:
-        scores = score_in_parts(pool, pred, target, counts, others, prior, area)
-        single = score_in_parts(pool, prior[None], target, counts, others, prior, area)
-    assert set(scores) == set(report.COLUMNS)
-    for column, expected in {"CC": metrics.cc(pred, target, area), "CC plain": metrics.cc(pred, target),
-                             "KLD": metrics.kld(pred, target, area), "SIM plain": metrics.sim(pred, target),
-                             "NSS": metrics.nss(pred, counts, area), "sAUC": metrics.shuffled_auc(pred, counts, others),
-                             "AUC-Judd": metrics.auc_judd(pred, counts, area),
-                             "AUC-Borji plain": metrics.auc_borji(pred, counts),
-                             "IG": metrics.information_gain(pred, counts, prior, area)}.items():
-        np.testing.assert_allclose(scores[column], expected)
-    assert all(len(values) == count for values in single.values())
-    np.testing.assert_array_equal(single["IG"], 0)
-
-
-# ---------------------------------------------------------------------------------------------------------- whole runs
 
 
 def test_whole_run(data, run):
@@ -267,8 +160,10 @@ def test_constant_predictions_are_counted_not_a_crash(data, run):
 
 
 @pytest.fixture
-def frames(data):
-    """Frames of both test videos and two models; nothing predicted yet."""
+def frames(data, monkeypatch):
+    """Frames of both test videos and two models; nothing predicted yet. The figures are empty, which saves seconds."""
+    for name in ("draw_scores", "draw_frames"):
+        monkeypatch.setattr(report, name, lambda _: Figure())
     rng = np.random.default_rng(1)
     for path in (data / "results").rglob("*.png"):
         path.unlink()
@@ -301,9 +196,9 @@ def test_predicts_what_is_missing(frames, run):
 def test_maps_of_inference_are_compared_as_they_are(frames, run):
     (frames / "a.pth").rename(frames / "model.pth")
     evaluate.config.inference_model = "model.pth"
-    model = evaluate.inference.load_checked_model(torch.device("cpu"))
+    model = load_model("model.pth", "cpu")
     write_map(frames / "results/000/000_0004.png", blob(np.random.default_rng(5), H, W))
-    record = {"made_by": evaluate.inference.describe(model, evaluate.config), "since": 0}
+    record = {"made_by": results.describe(model, evaluate.config), "since": 0}
     (frames / "results/run.json").write_text(json.dumps(record))
     (frames / "data/test.txt").write_text("000")
     assert "1 videos, 1 frames" in run()
@@ -336,9 +231,8 @@ def test_damaged_frame_is_named_and_what_was_predicted_is_kept(frames, run):
     assert len(list((frames / "results").rglob("*.png"))) == 6
 
 
-def test_from_the_command_line(data):
-    command = [sys.executable, str(ROOT / "evaluate.py"), "--videos_test_file=nowhere.txt"]
-    result = subprocess.run(command, cwd=data, capture_output=True, text=True)
+def test_from_the_command_line(run_script):
+    result = run_script("evaluate.py", "--videos_test_file=nowhere.txt")
     assert result.returncode == 1
     assert result.stderr.startswith("error: nowhere.txt does not exist")
 

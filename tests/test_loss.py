@@ -1,3 +1,5 @@
+"""The training loss, by its formula in loops, by its symmetries and by its gradient."""
+
 import math
 from pathlib import Path
 
@@ -15,20 +17,6 @@ GOLDEN = Path(__file__).parents[2] / "shared/golden/loss.npz"
 
 def maps(*shape, seed=0, dtype=torch.float64):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 3), (12, 20), (240, 320)])
-def test_solid_angles_fill_the_sphere(size):
-    area = solid_angle(*size)
-    assert area.shape == size
-    assert area.sum().item() == pytest.approx(4 * math.pi, rel=1e-13)
-    torch.testing.assert_close(area, area.flip(0))
-
-
-def test_solid_angle_is_the_integral_of_sine_of_colatitude():
-    fine = (torch.arange(7 * 10000, dtype=torch.float64) + 0.5) * math.pi / 70000
-    rows = (fine.sin() * math.pi / 70000).reshape(7, -1).sum(dim=1) * 2 * math.pi / 4
-    torch.testing.assert_close(solid_angle(7, 4)[:, 1], rows, rtol=1e-8, atol=0)
 
 
 def test_published_equals_the_authors_numbers():

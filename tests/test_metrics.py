@@ -1,3 +1,5 @@
+"""The metrics, by loops over pixels, by values known without computing, and on real maps."""
+
 import math
 from pathlib import Path
 

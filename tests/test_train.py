@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import DEFAULTS, ROOT
 
 import config
 import train
@@ -21,12 +22,11 @@ from errors import InputError
 from files import write_image
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model
-from settings import settings
+from training import interruption
+from training.checkpoint import model_args
 from training.run_folder import RunFolder
 
-ROOT = Path(train.__file__).parent
 GOLDEN = ROOT.parent / "shared" / "golden" / "train_steps.npz"
-DEFAULTS = settings(config)
 SMALL = ("--sequence_length=3", "--overlap=0", "--skip_frames=1", "--resolution=(12, 16)", "--hidden_dim=3", "--lr=0.4",
          "--videos_train_file=train.txt", "--frames_dir=frames", "--gt_dir=maps", "--num_workers=0", "--epochs=3",
          "--picture_interval=0", "--device=cpu", "--of_available=False")
@@ -86,7 +86,7 @@ def losses_of(run):
 
 
 def interrupt_after(monkeypatch, checks):
-    """Lets a run find itself interrupted the given number of looks at its `stop` later."""
+    """Interrupts the next run after it has looked at its `stop` event that many times."""
 
     class Stop:
         left = checks
@@ -96,10 +96,10 @@ def interrupt_after(monkeypatch, checks):
             return self.left < 0
 
     @contextmanager
-    def interruption():
+    def no_signal():
         yield Stop()
 
-    monkeypatch.setattr(train, "interruption", interruption)
+    monkeypatch.setattr(train, "interruption", no_signal)
 
 
 # -------------------------------------------------------------------------------------------------------- single steps
@@ -164,16 +164,6 @@ def test_clip_grad_bounds_the_step(monkeypatch):
     assert (after - before).norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_lr_schedules(monkeypatch):
-    monkeypatch.setattr(config, "lr", 0.8)
-    monkeypatch.setattr(config, "epochs", 10)
-    assert [train.learning_rate(epoch) for epoch in (0, 5, 9)] == [0.8] * 3
-    monkeypatch.setattr(config, "lr_schedule", "cosine")
-    rates = [train.learning_rate(epoch) for epoch in range(11)]
-    assert rates == sorted(rates, reverse=True)
-    assert [rates[0], rates[5], rates[10]] == pytest.approx([0.8, 0.4, 0])
-
-
 def test_cosine_schedule_goes_down_within_an_epoch(clips, monkeypatch):
     rates, optimise = [], train.optimise
 
@@ -191,12 +181,12 @@ def test_cosine_schedule_goes_down_within_an_epoch(clips, monkeypatch):
 
 
 def command(*arguments):
-    return [sys.executable, str(ROOT / "train.py"), *SMALL, *arguments]
+    return [str(ROOT / "train.py"), *SMALL, *arguments]
 
 
-def test_whole_run_from_the_command_line(clips):
+def test_whole_run_from_the_command_line(clips, run_script):
     more = ("--of_available=True", "--num_workers=2", "--random_mirror=True", "--picture_interval=2")
-    done = subprocess.run(command(*more), capture_output=True, text=True)
+    done = run_script("train.py", *SMALL, *more)
     assert done.returncode == 0, done.stderr
     assert "training: 9 windows of 3 frames from 3 videos" in done.stdout
     assert "epoch 3/3: loss train" in done.stdout and "clips/s" in done.stdout
@@ -210,7 +200,7 @@ def test_whole_run_from_the_command_line(clips):
     best = min(range(3), key=lambda epoch: losses[epoch][1])
     for path in (Path("models/SST-Sal.pth"), run / "best.pt"):
         model = load_model(path, "cpu")
-        assert train.model_args(model) == {"input_dim": 6, "hidden_dim": 3, "geometry": "exact", "latitude": True}
+        assert model_args(model) == {"input_dim": 6, "hidden_dim": 3, "geometry": "exact", "latitude": True}
     assert f"the model of epoch {best + 1} is {Path('models/SST-Sal.pth')}" in done.stdout
     assert torch.load(run / "last.pt", weights_only=True)["progress"]["epoch"] == 3
 
@@ -224,7 +214,7 @@ def test_training_learns(clips):
 @pytest.mark.parametrize("optimizer, checks", [("sgd", 5), ("sgd", 10), ("adamw", 16), ("muon", 7)])
 def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, optimizer):
     # an epoch looks at `stop` in each of 9 steps and 4 times in validation: stopped in steps of two epochs, and between
-    more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True", "--lr_schedule=cosine")
+    more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True", "--lr_schedule=cosine", "--epochs=2")
     assert run_train(*more, "--model_name=straight") == 0
     straight = newest()
     with monkeypatch.context() as patch:
@@ -243,7 +233,7 @@ def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, op
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
 def test_ctrl_c_saves_and_says_how_to_resume(clips):
-    process = subprocess.Popen(command("--epochs=2000", "--num_workers=1"), stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, *command("--epochs=2000", "--num_workers=1")], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None
@@ -262,23 +252,22 @@ def test_ctrl_c_saves_and_says_how_to_resume(clips):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
 def test_torchrun_passes_ctrl_c_on_to_processes_that_have_it_already(monkeypatch):
-    for world in (2, 1):
-        monkeypatch.setattr(train.distributed, "world", lambda world=world: world)
+    for world_size in (2, 1):
+        monkeypatch.setattr(interruption, "world_size", lambda world_size=world_size: world_size)
         with train.interruption() as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop.is_set()
-            with nullcontext() if world == 2 else pytest.raises(KeyboardInterrupt):
+            with nullcontext() if world_size == 2 else pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
-    monkeypatch.setattr(train.distributed, "world", lambda: 2)
+    monkeypatch.setattr(interruption, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert "torchrun --nproc_per_node=2 train.py --resume=" in train.to_continue(Path("run"))
 
 
 def test_two_processes_equal_one_with_twice_the_batch(clips):
     more = ("--lr=0.2", "--random_mirror=True", "--epochs=2")  # more: a max-pool's tie may fall to the other side
-    arguments = command(*more, "--model_name=two")[1:]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments]
-    done = subprocess.run(torchrun, capture_output=True, text=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run([*torchrun, *command(*more, "--model_name=two")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     two = newest()
     assert done.stdout.count("epoch 2/2") == 1 and len(list(Path("runs").iterdir())) == 1

@@ -1,16 +1,37 @@
-"""Optimizers by name. Muon, with which SST-Sal learns in half of Adam's steps, is written out here: PyTorch's takes
-matrices only, no kernels of convolutions."""
+"""Optimizers by name, and the learning rate's schedule. Muon, with which SST-Sal needs half of Adam's steps, is written
+out here: PyTorch's own takes only matrices, not the kernels of convolutions."""
+
+import math
 
 import torch
 
 
+def learning_rate(schedule, lr, epochs, done):
+    """The learning rate after `done` of `epochs`, parts of an epoch included. schedule: "constant", or "cosine", half a
+    wave from lr down to 0. It falls a little at each step, so that a single epoch ends as gently as many."""
+    return lr if schedule == "constant" else lr * (1 + math.cos(math.pi * done / epochs)) / 2
+
+
+def orthogonalise(matrix):
+    """Roughly U V' for a matrix U S V' (m, n): its singular values become 0.7 to 1.2, except those below some 1e-3 of
+    the largest. These are five Newton-Schulz steps with the coefficients of Jordan et al. They consist of matrix
+    products only, which a GPU computes without waiting for the host."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-12)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if tall else x
+
+
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al., 2024): the momentum of a kernel (O, I, 3, 3), read as a matrix (O, 9 I), is made orthogonal
-    before it is taken as a step, so that the directions in which gradients are small are learnt as fast as the others.
-    Biases take Adam's steps.
+    before it is used as a step. So the directions in which gradients are small are learnt as fast as the others. Biases
+    are updated with Adam's steps.
 
-    lr: as Adam's, to whose steps those of the kernels are scaled (Liu et al., "Muon is scalable for LLM training",
-    2025, section 2.2). weight_decay: decoupled, as in AdamW.
+    lr: as for Adam, since the steps of kernels are scaled to be as long as Adam's (Liu et al., "Muon is scalable for
+    LLM training", 2025, section 2.2). weight_decay: decoupled, as in AdamW.
     """
 
     MOMENTUM = 0.95
@@ -43,19 +64,6 @@ class Muon(torch.optim.Optimizer):
         square = state["square"].lerp_(gradient.square(), 1 - self.BETAS[1])
         mean_bias, square_bias = (1 - beta ** state["step"] for beta in self.BETAS)
         return (mean / mean_bias) / ((square / square_bias).sqrt() + self.EPSILON)
-
-
-def orthogonalise(matrix):
-    """Of a matrix U S V' (m, n) roughly U V': its singular values, the smallest (below some 1e-3 of the largest) aside,
-    come to lie between 0.7 and 1.2. By five Newton-Schulz steps with the coefficients of Jordan et al.: products only,
-    which a GPU does without waiting for the host."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-12)
-    for _ in range(5):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.T if tall else x
 
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}

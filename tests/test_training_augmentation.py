@@ -1,3 +1,5 @@
+"""Turned and mirrored clips, and the colours of mirrored flow."""
+
 import pytest
 import torch
 from torchvision.utils import flow_to_image

@@ -1,3 +1,5 @@
+"""What a run leaves in its folder."""
+
 import json
 
 import numpy as np

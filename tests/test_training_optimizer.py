@@ -1,7 +1,16 @@
+"""The schedules of the learning rate, and Muon."""
+
 import pytest
 import torch
 
-from training.optimizer import Muon, orthogonalise
+from training.optimizer import Muon, learning_rate, orthogonalise
+
+
+def test_lr_schedules():
+    assert [learning_rate("constant", 0.8, 10, done) for done in (0, 5, 9)] == [0.8] * 3
+    rates = [learning_rate("cosine", 0.8, 10, done) for done in range(11)]
+    assert rates == sorted(rates, reverse=True)
+    assert [rates[0], rates[5], rates[10]] == pytest.approx([0.8, 0.4, 0])
 
 
 def parameter_with_gradient(*shape, seed=0):
