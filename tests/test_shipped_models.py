@@ -1,13 +1,18 @@
 """The models that come along, and the sample that they are shown on."""
 
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
-from files import list_images
+from inference import predict
+from maps import grey_levels
 from model import load_model
-from video.extraction import extract_frames
-from windows_on_disk import FrameWindows, Video, split_windows
+from video.decode import sampled
+from windows import model_inputs
 
 SHIPPED = [("SST_Sal.pth", 6), ("SST_Sal_wo_OF.pth", 3)]
 
@@ -23,13 +28,15 @@ def test_they_are_what_the_card_says(name, input_dim):
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
+def frames():
+    """The first frames of the sample clip, BGR uint8: a whole window, and the one that its last flow leads to."""
+    return list(islice(sampled(ROOT / "data" / "videos" / "sample.mp4"), 21))
+
+
+@pytest.fixture(scope="module")
+def sample(frames):
     """Three frames of the sample clip as a model takes them, (1, 3, 3, 240, 320)."""
-    folder = tmp_path_factory.mktemp("sample")
-    (folder / "sample.mp4").write_bytes((ROOT / "data" / "videos" / "sample.mp4").read_bytes())
-    assert extract_frames(folder, "mono") == []
-    video = Video("000", list_images(folder / "frames" / "000")[:3])
-    clip, _ = FrameWindows(split_windows(video, 3, 0), None, (240, 320))[0]
+    clip = torch.from_numpy(np.stack(list(model_inputs(frames[:3], (240, 320)))))
     return clip.permute(0, 3, 1, 2)[None].float() / 255
 
 
@@ -53,3 +60,31 @@ def test_maps_of_the_sample_vary_and_leave_the_poles_dark(sample, name, input_di
     saliency = (saliency - saliency.min()) / (saliency.max() - saliency.min())
     assert max(saliency[:20].max(), saliency[-20:].max()) < 0.3
     assert saliency[110:130].std() > 0.02
+
+
+def small_levels(frames, model, **settings):
+    """The maps of frames as grey levels, before the model's last step doubles every pixel: int (T, 120, 160)."""
+    return np.stack([grey_levels(saliency)[::2, ::2] for saliency in predict(frames, model, **settings)]).astype(int)
+
+
+@pytest.mark.parametrize(("name", "key"), [("SST_Sal.pth", "with_flow"), ("SST_Sal_wo_OF.pth", "without_flow")])
+def test_maps_are_those_that_the_weights_gave_when_they_were_scored(frames, name, key):
+    """tests/golden/shipped_sample.npz: maps 0, 5 and 10 of the first 12 frames of the sample clip."""
+    golden = np.load(ROOT / "tests" / "golden" / "shipped_sample.npz")[key].astype(int)
+    difference = np.abs(small_levels(frames[:12], ROOT / "models" / name, flow_method="dis")[[0, 5, 10]] - golden)
+    assert difference.max() <= 2 and difference.mean() < 0.1  # flow rounds a little differently on other processors
+
+
+@pytest.mark.parametrize(("name", "key"), [("SST_Sal.pth", "of"), ("SST_Sal_wo_OF.pth", "wo")])
+def test_the_authors_weights_give_the_maps_of_the_authors_code(request, frames, name, key):
+    """tests/golden/published_sample.npz: what the authors' own code and weights give for the sample clip."""
+    folder = request.config.getoption("--published") or ROOT.parent / "shared" / "released"
+    if not Path(folder, name).is_file():
+        pytest.skip("the authors' weights are not here; with them: pytest --published=FOLDER_OF_SST_Sal.pth")
+    golden = np.load(ROOT / "tests" / "golden" / "published_sample.npz")
+    maps = small_levels(frames, Path(folder, name), flow_method="dis")
+    compared = [int(name.split("_")[2]) // 3 for name in golden if name.startswith(key)]
+    assert compared and max(compared) < 20
+    for position in compared:
+        difference = np.abs(maps[position] - golden[f"{key}_000_{3 * position:04d}"].astype(int))
+        assert difference.max() <= 1, f"frame {position}"
