@@ -4,10 +4,10 @@ Literals only. "" means "not set". Paths are relative to the folder that the scr
 """
 
 # Input
-videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads, or frames of some in videos_folder/frames/ID
+videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads, or frames, in videos_folder/frames/ID
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
-of_available = True             # use optical flow: a model with 6 input channels; False: one with 3
-optical_flow_dir = ""           # flow images, named as the frames; "" = optical_flow beside the frames folder
+of_available = True             # True: the model reads frame and optical flow, 6 channels; False: the frame, 3 channels
+optical_flow_dir = ""           # flow images, named as the frames; "" = in optical_flow, beside the frames' folder
 resolution = (240, 320)         # (height, width) that frames are resized to, pixels; width a multiple of 4
 
 # Prediction
@@ -17,65 +17,65 @@ results_dir = "results"         # maps as results_dir/ID/ID_FRAME.png, overlays 
 sequence_length = 20            # frames per window; the recurrent state starts afresh in each window
 overlap = 4                     # frames that a window shares with the one before it, to warm up the state
 overlay = True                  # write results_dir/ID.mp4, the saliency over the video
-overlay_height = 720            # rows of the overlay video at most; live.py reduces all frames to so many
+overlay_height = 720            # largest height of the overlay video, rows; live.py first reduces every frame to it
 viewer = True                   # write results_dir/ID.html, the video on the sphere, to open in a browser
-overwrite = False               # True: predict again what results_dir already holds
+overwrite = False               # True: predict again what is already in results_dir
 save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
 export_file = ""                # ONNX file that export.py writes; "" = beside inference_model, ending in .onnx
 
 # Live prediction
 source = "data/videos/sample.mp4"   # a video file, the URL of a stream, or the number of a camera, the first being 0
-live_flow_resolution = 256      # as flow_resolution, which see; fewer rows, since there is little time
-live_port = 8360                # of the page to look at, http://127.0.0.1:8360; 0 = any port that is free
-live_file = ""                  # overlay video (.mp4) to write as well; "" = none
+live_flow_resolution = 256      # flow_resolution of live.py: fewer rows, since there is little time
+live_port = 8360                # port of the page, http://127.0.0.1:8360; 0 = any free port
+live_file = ""                  # also write the overlay to this file (.mp4); "" = do not
 
 # Optical flow
-compute_flow = True             # of_available: make flow images that are missing; False: stop at the first that is
+compute_flow = True             # True: make flow images that are missing; False: stop at the first that is missing
 flow_method = ""                # "dis", "raft_large" or "raft_small"; "" = raft_large on a GPU once downloaded, or dis
 flow_weights = ""               # RAFT's .pth file, torchvision's or the authors'; "" = torchvision's, downloaded
-flow_resolution = 512           # rows at most of the frames that flow is computed on, and of the flow images
-flow_save_raw = False           # also keep the flow itself, as ID_FRAME.npz: flow, float16, (height, width, 2), pixels
+flow_resolution = 512           # largest number of rows that flow is computed on; larger frames are reduced first
+flow_save_raw = False           # also write ID_FRAME.npz: the array flow, float16, (height, width, 2), in pixels
 
 # Data set
-frames_dir = "data/frames"      # frames to train on and to compare, as frames_dir/VIDEO/VIDEO_FRAME.png
+frames_dir = "data/frames"      # frames to train on and to evaluate on, as frames_dir/VIDEO/VIDEO_FRAME.png
 gt_dir = "data/saliency_maps"   # ground-truth maps, as gt_dir/VIDEO/FRAME.png
 videos_train_file = "data/train_split_VRET.txt"  # videos to train on: names on one line, separated by commas
-videos_test_file = "data/test_split_VRET.txt"    # videos to evaluate on, likewise
+videos_test_file = "data/test_split_VRET.txt"    # videos to evaluate on, written likewise
 
 # Ground truth from gaze
 gaze_dir = "data/gaze"          # recordings: USER/VIDEO.txt below it (VR-EyeTracking), or tables *.csv
-fixations_dir = ""              # fixations, as fixations_dir/VIDEO.csv; "" = fixations beside gt_dir
+fixations_dir = ""              # fixations, as fixations_dir/VIDEO.csv; "" = the folder fixations beside gt_dir
 gaze_sigma = 5.0                # standard deviation of the Gaussian that each fixation spreads to, degrees
 
 # Training
-validation_split = 0.2          # share of videos_train_file, from its beginning, that chooses best.pt; 0 = none
-cache_dir = "cache"             # frames, flow and maps, decoded and resized once: about 0.5 MB a frame at 240 x 320
+validation_split = 0.2          # share of videos_train_file, its first videos, whose loss chooses best.pt; 0 = none
+cache_dir = "cache"             # where train.py keeps decoded, resized images: about 0.5 MB a frame at 240 x 320
 skip_frames = 20                # frames left out at the beginning of each video, where observers still look ahead
-random_yaw = True               # augmentation: turns each clip about the vertical axis
-random_mirror = False           # augmentation: swaps east and west in half of the clips, motion and its colours too
+random_yaw = True               # augmentation: turn each clip about the vertical axis
+random_mirror = False           # augmentation: mirror half of the clips, west to east, with the colours of their motion
 hidden_dim = 36                 # channels of the encoder's state
 latitude = True                 # the encoder also sees the latitude of every pixel
 init_from = ""                  # model whose weights a new run starts from, widened to hidden_dim; "" = random weights
-loss = "published"              # "published"; "proper", about 4000 times as large: use "adam"; "proper_cc", plus 1 - CC
-optimizer = "sgd"               # "sgd", "adam", "adamw" or "muon", with lr as for "adam" and half of its steps or fewer
-lr = 0.8                        # learning rate; the gradient is of the sum over the batch's frames
-lr_schedule = "constant"        # "constant", or "cosine": half a wave from lr down to 0 over all epochs
-weight_decay = 0.0              # of the optimizer
-clip_grad = 0.0                 # longest gradient, as a norm over all weights; 0 = any
-precision = "float32"           # of the convolutions: "float32", or on an NVIDIA GPU "tf32" or "bf16"
-batch_size = 1                  # clips a step, of each process
+loss = "published"              # "published"; "proper", about 4000 times as large: use "adam"; "proper_cc" adds 1 - CC
+optimizer = "sgd"               # "sgd", "adam", "adamw", or "muon": the lr of "adam", half as many steps or fewer
+lr = 0.8                        # learning rate; the loss is the sum over the frames of a batch
+lr_schedule = "constant"        # "constant", or "cosine": falls from lr to 0 over all epochs, as half a cosine wave
+weight_decay = 0.0              # weight decay of the optimizer
+clip_grad = 0.0                 # largest norm of the gradient over all weights; 0 = no limit
+precision = "float32"           # precision of the convolutions: "float32"; on an NVIDIA GPU also "tf32" or "bf16"
+batch_size = 1                  # clips a step, in each process
 epochs = 240                    # passes over the training windows
-seed = 0                        # of weights, order and augmentation
-model_name = "SST-Sal"          # of the run's folder, with the date, and of models_dir/MODEL_NAME.pth
+seed = 0                        # seed of the weights, the order of the clips and the augmentation
+model_name = "SST-Sal"          # names the run's folder (with the date) and the model, models_dir/MODEL_NAME.pth
 models_dir = "models"           # where the best model goes when training has ended
 runs_data_dir = "runs"          # one folder a run: settings, log, curves, TensorBoard, pictures
-ckp_dir = ""                    # last.pt and best.pt go to ckp_dir/RUN; "" = into the run's folder
+ckp_dir = ""                    # last.pt and best.pt go to ckp_dir/RUN; "" = to the run's folder
 picture_interval = 10           # epochs between pictures of predicted maps beside their targets; 0 = none
-resume = ""                     # last.pt of a run to continue, with its settings but for those on the command line
+resume = ""                     # last.pt of a run to continue, with its own settings; the command line overrides them
 
 # Evaluation
-evaluation_dir = "evaluation"   # evaluate.py's tables and figures
-equator_sigma = 25.0            # of the equator prior, a Gaussian of latitude that others are compared with, degrees
+evaluation_dir = "evaluation"   # where evaluate.py writes tables and figures
+equator_sigma = 25.0            # standard deviation of the equator prior, a Gaussian of latitude, degrees
 
 # Machine
 device = ""                     # "cpu", "cuda", "cuda:1"; "" = a GPU where there is one

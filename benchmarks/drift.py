@@ -1,6 +1,6 @@
 """What a state that is never begun anew does to the maps: `python benchmarks/drift.py VIDEO [MODEL]`
 
-Prints, for every five seconds of the video, the mean CC (plain) of the maps of one long recurrence with the maps of the
+Writes, for every five seconds of the video, the mean CC (plain) of the maps of one long recurrence with the maps of the
 windows that inference.py and live.py predict in.
 """
 
@@ -13,8 +13,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config
+from benchmarks import report
 from errors import run
-from inference import load_flow_method
+from inference import computed_colours
 from metrics import cc
 from model import load_model
 from video.decode import SAMPLES_PER_SECOND, sampled
@@ -28,17 +29,17 @@ def main(argv):
     video, model_file = argv[0], argv[1] if len(argv) > 1 else config.inference_model
     device = torch.device("cpu")
     model = load_model(model_file, device)
-    flows = load_flow_method(device) if model.input_dim == 6 else None
+    colours = computed_colours(config, device) if model.input_dim == 6 else None
     windowed = SteppedWindows(model, config.sequence_length, config.overlap, device)
     endless = SteppedWindows(model, ENDLESS, 0, device)
     scores = []
-    for read in model_inputs(sampled(video), config.resolution, flows, config.flow_resolution):
+    for read in model_inputs(sampled(video), config.resolution, colours):
         scores.append(cc(*(torch.from_numpy(step(read)) for step in (windowed, endless))).item())
-    print(f"{video}, {model_file}: CC of the maps of an endless recurrence with those of windows")
-    print("\n| seconds | CC |\n|---|---|")
-    for start in range(0, len(scores), SPAN * SAMPLES_PER_SECOND):
-        part = scores[start : start + SPAN * SAMPLES_PER_SECOND]
-        print(f"| {start // SAMPLES_PER_SECOND} to {start // SAMPLES_PER_SECOND + SPAN} | {np.mean(part):.3f} |")
+    with report.written("drift", argv, device) as line:
+        line("Mean CC of the maps of one long recurrence with those of windows:\n\n| seconds | CC |\n|---|---|")
+        for start in range(0, len(scores), SPAN * SAMPLES_PER_SECOND):
+            part = scores[start : start + SPAN * SAMPLES_PER_SECOND]
+            line(f"| {start // SAMPLES_PER_SECOND} to {start // SAMPLES_PER_SECOND + SPAN} | {np.mean(part):.3f} |")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python benchmarks/end_to_end.py VIDEO [--model=MODEL.pth] [--rows=1024] [--repeats=3]
 
 VIDEO is written again with that many rows at 30 frames a second first. The straightforward script reads the PNGs of
-frames and flow one after the other, resizes them, runs the straightforward formulation (benchmarks/reference.py) over
-windows of 20 that share 4 frames, and writes the maps. The processes take turns; each is timed from start to end. No
-pages are made, which no other script makes either.
+frames and flow one after the other, resizes them, runs the straightforward formulation
+(benchmarks/straightforward.py) over windows of 20 that share 4 frames, and writes the maps. The processes take turns;
+each is timed from start to end. No pages are made, which no other script makes either.
 """
 
 import argparse
@@ -25,14 +25,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.reference import straightforward
+from benchmarks import report
+from benchmarks.straightforward import straightforward_maps
 from files import write_image
-from inference import grey_levels
+from maps import grey_levels
 from model import load_model
 from video.decode import sample_frames
 from video.encode import write_video
 from video.resize import resized
-from windows_on_disk import list_frames, split_windows
+from video.sources import list_frame_folders
+from windows import split_windows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,19 +60,19 @@ def write_clip(source, path, rows, seconds):
 def predict_straightforwardly(clips, model, results):
     """What a script without any of our care does with clips/frames and clips/optical_flow."""
     model = load_model(model, torch.device("cpu"))
-    for video in list_frames(clips / "frames"):
-        for window in split_windows(video, 20, 4):
+    for video in list_frame_folders(clips / "frames", {}):
+        for window, first, kept in split_windows(video.images, 20, 4):
             inputs = []
-            for path in video.frames[window.start:window.stop]:
+            for path in window:
                 flow = clips / "optical_flow" / video.id / path.name
                 images = [resized(cv2.imread(str(image)), (240, 320)) for image in (path, flow)]
                 inputs.append(np.concatenate(images, axis=2))
             frames = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)[None].float() / 255
             with torch.no_grad():
-                maps = straightforward(model, frames)[0, :, 0].numpy()
-            for index in range(window.first, window.stop):
+                maps = straightforward_maps(model, frames)[0, :, 0].numpy()
+            for position in range(kept, first + len(window)):
                 (results / video.id).mkdir(parents=True, exist_ok=True)
-                write_image(results / video.id / video.frames[index].name, grey_levels(maps[index - window.start]))
+                write_image(results / video.id / video.images[position].name, grey_levels(maps[position - first]))
 
 
 def seconds_and_megabytes(*command):
@@ -84,8 +86,8 @@ def seconds_and_megabytes(*command):
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def compare(options, folder):
-    """Prints a table."""
+def compare(options, folder, line):
+    """Writes a table, a line at a time."""
     clips, results = folder / "clips", folder / "results"
     (folder / "video").mkdir()
     write_clip(options.video, folder / "video" / "a.mp4", options.rows, options.seconds)
@@ -104,14 +106,14 @@ def compare(options, folder):
             shutil.rmtree(results)
             runs[name].append(seconds_and_megabytes(*command))
     count = 8 * options.seconds
-    print(f"{count} sampled frames, {2 * options.rows} x {options.rows}, {torch.get_num_threads()} CPU threads\n\n"
-          "| | frames/s: median | fastest | speed | peak memory, MB |\n|---|---|---|---|---|")
+    line(f"{count} sampled frames, {2 * options.rows} x {options.rows}, {torch.get_num_threads()} CPU threads\n\n"
+         "| | frames/s: median | fastest | speed | peak memory, MB |\n|---|---|---|---|---|")
     slow = [seconds for seconds, _ in next(iter(runs.values()))]
     for name, values in runs.items():
         times, memory = zip(*values)
         speed = statistics.median(a / b for a, b in zip(slow, times))
-        print(f"| {name} | {count / statistics.median(times):.2f} | {count / min(times):.2f} | {speed:.2f} x | "
-              f"{max(memory):.0f} |", flush=True)
+        line(f"| {name} | {count / statistics.median(times):.2f} | {count / min(times):.2f} | {speed:.2f} x | "
+             f"{max(memory):.0f} |")
 
 
 def main(argv):
@@ -119,8 +121,8 @@ def main(argv):
     if options.straightforward:
         predict_straightforwardly(options.straightforward, options.model, options.straightforward.parent / "results")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        compare(options, Path(folder))
+    with report.written("end_to_end", argv, torch.device("cpu")) as line, tempfile.TemporaryDirectory() as folder:
+        compare(options, Path(folder), line)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402
 import train  # noqa: E402
+from benchmarks import report  # noqa: E402
 from dataset import TrainingWindows, find_videos  # noqa: E402
 from files import write_image  # noqa: E402
 from video import image_cache  # noqa: E402
@@ -44,7 +45,8 @@ def write_videos(folder):
 
 def main(workers="2"):
     config.num_workers = int(workers)
-    with tempfile.TemporaryDirectory() as folder:
+    with (report.written("loader", [workers], torch.device("cpu")) as line,
+          tempfile.TemporaryDirectory() as folder):
         folder = Path(folder)
         write_videos(folder)
         names = [f"{video:03d}" for video in range(VIDEOS)]
@@ -52,15 +54,15 @@ def main(workers="2"):
         began = time.perf_counter()
         arrays = [image_cache.build(video.sources(), config.resolution, folder / "cache", max(1, config.num_workers))
                   for video in videos]
-        print(f"decoding: {3 * VIDEOS * FRAMES / (time.perf_counter() - began):.0f} images/s")
+        line(f"* decoding: {3 * VIDEOS * FRAMES / (time.perf_counter() - began):.0f} images/s")
         loader = train.make_loader(TrainingWindows(videos, arrays, config.sequence_length, 0), 0,
                                    torch.device("cpu"))
-        print(f"{len(loader.dataset)} clips an epoch, {config.num_workers} worker processes")
+        line(f"* {len(loader.dataset)} clips an epoch, {config.num_workers} worker processes")
         for epoch in range(EPOCHS):
             loader.batch_sampler.begin(epoch, 0)
             began = time.perf_counter()
             clips = sum(len(indices) for _, _, indices in loader)
-            print(f"epoch {epoch + 1}: {clips / (time.perf_counter() - began):.1f} clips/s")
+            line(f"* epoch {epoch + 1}: {clips / (time.perf_counter() - began):.1f} clips/s")
 
 
 if __name__ == "__main__":

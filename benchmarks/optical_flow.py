@@ -3,7 +3,7 @@
     python benchmarks/optical_flow.py                       DIS at 1024x512
     python benchmarks/optical_flow.py raft_large 1024       RAFT (random weights are as fast) at 2048x1024
 
-Also prints how long it takes to find that a finished folder of 1,000 frames is finished.
+Also measures how long it takes to find that a finished folder of 1,000 frames is finished.
 """
 
 import sys
@@ -19,10 +19,11 @@ import torchvision
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import report  # noqa: E402
 from distributed import choose_device  # noqa: E402
 from files import write_image  # noqa: E402
 from flow.folders import make_flow  # noqa: E402
-from flow.methods import load_flows  # noqa: E402
+from flow.methods import FlowSettings, load_flows  # noqa: E402
 from video.decode import sample_frames  # noqa: E402
 
 FRAMES = 48
@@ -33,27 +34,29 @@ def main(method="dis", height="512"):
     size = 2 * height, height
     frames = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
               for _, frame in islice(sample_frames(ROOT / "data" / "videos" / "sample.mp4", 1, "mono"), FRAMES)]
-    with tempfile.TemporaryDirectory() as folder:
+    with (report.written("optical_flow", [method, height], device) as line,
+          tempfile.TemporaryDirectory() as folder):
         folder, weights = Path(folder), ""
         if method != "dis":
             weights = folder / "random.pth"
             torch.save(getattr(torchvision.models.optical_flow, method)(weights=None).state_dict(), weights)
-        list(load_flows(method, weights, device)(pairwise(frames[:3])))  # warm up
+        settings = FlowSettings(method, str(weights), height, save_raw=False, compute=True, folder="")
+        list(load_flows(settings, device)(pairwise(frames[:3])))  # warm up
         (folder / "frames" / "000").mkdir(parents=True)
         for index, frame in enumerate(frames):
             write_image(folder / "frames" / "000" / f"000_{index:04d}.png", frame)
-        arguments = (folder / "frames", folder / "flow", ["000"], method, weights, height, False, device)
+        arguments = (folder / "frames", folder / "flow", ["000"], settings, device)
         began = time.perf_counter()
         make_flow(*arguments)
         seconds = time.perf_counter() - began
-        print(f"{method} on {device}, {size[0]} x {size[1]}: {len(frames) / seconds:.1f} frames/s")
+        line(f"* {method} on {device}, {size[0]} x {size[1]}: {len(frames) / seconds:.1f} frames/s")
 
         for index in range(len(frames), 1000):
             for kind in ("frames", "flow"):
                 (folder / kind / "000" / f"000_{index:04d}.png").touch()
         began = time.perf_counter()
         make_flow(*arguments)
-        print(f"1,000 finished frames: {1000 * (time.perf_counter() - began):.1f} ms")
+        line(f"* 1,000 finished frames: {1000 * (time.perf_counter() - began):.1f} ms")
 
 
 if __name__ == "__main__":
