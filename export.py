@@ -9,9 +9,9 @@ Inputs: frame (1, C, H, W), float32, BGR in [0, 1], with a model of 6 channels t
 encoder_h, encoder_c, decoder_h, decoder_c, zeros before the first frame. Outputs: saliency (1, 1, H, W) in (-1, 1), and
 next_encoder_h and so on, the inputs of the next step. Sizes are fixed. Needs the packages of requirements-dev.txt.
 
-The graph is the plain formulation: gathers that read the four corners of every tap, and a matrix product. The file is
-small because it holds where column 0 reads; the graph itself adds the other columns, constants that a runtime computes
-once, when it loads the file.
+The graph is kernels/reference.py: gathers that read the four corners of every tap, and a matrix product. The file is
+small because it holds only where column 0 reads; the graph computes the other columns, which a runtime does once, when
+it loads the file.
 """
 
 import io
@@ -21,13 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import config
 from errors import InputError, run
-from files import replacing
-from inference import checksum
-from kernels.taps import bilinear_entries
+from files import checksum, replacing
+from kernels import reference
 from model import latitude_channels, load_model
 from settings import configure
 from video.decode import SAMPLES_PER_SECOND
@@ -40,54 +38,17 @@ TOLERANCE = 1e-4  # of the maps, which lie in (-1, 1)
 # -------------------------------------------------------------------------------------------------------------- graph
 
 
-class Samples(nn.Module):
-    """The nine taps of every output pixel: x (1, C, H, W) -> (H_out, W_out, 9, C).
-
-    Channels last, since a gather then copies C numbers at a time: on a CPU 15 times as fast as one by one.
-    """
+class Taps(nn.Module):
+    """The `TapTensors` of a sampling as buffers, so that they become constants of the graph."""
 
     def __init__(self, height, width, stride, geometry):
         super().__init__()
-        self.pixels, self.width = height * width, width
-        entries = bilinear_entries(height, width, stride, geometry)
-        self.register_buffer("first_pixel", corners(entries.row * width, torch.int64))  # of the source row
-        self.register_buffer("first_column", corners(entries.col % width, torch.int64))
-        self.register_buffer("weight", corners(entries.weight, torch.float32)[..., None])
-        self.register_buffer("columns", stride * torch.arange(width // stride)[:, None])
-        outside = np.where(entries.nearer, -1, entries.edge)  # the source column that is read as zero, or none
-        self.register_buffer("outside", corners(outside, torch.int64) if geometry == "released" else None)
+        taps = reference.tap_tensors(height, width, stride, geometry, torch.device("cpu"), torch.float32)
+        for name, values in taps._asdict().items():
+            self.register_buffer(name, values)
 
-    def forward(self, x):
-        column = (self.first_column + self.columns) % self.width  # (4, H_out, W_out, 9)
-        pixel, weight = self.first_pixel + column, self.weight
-        if self.outside is not None:
-            weight = weight * (column != self.outside)[..., None].float()
-        x = x.reshape(-1, self.pixels).t()
-        north_west, north_east, south_west, south_east = (x[pixel[k]] * weight[k] for k in range(4))
-        return north_west + north_east + south_west + south_east
-
-
-def corners(values, dtype):
-    """What `bilinear_entries` says of each corner, (H_out, 9, 4), as a tensor (4, H_out, 1, 9)."""
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[:, :, None])).to(dtype)
-
-
-class Cell(nn.Module):
-    """`SphericalConvLSTMCell` for one size: x (1, C, H, W), hidden and cell (1, hidden_dim, H, W) -> the next two."""
-
-    def __init__(self, cell, height, width):
-        super().__init__()
-        self.hidden_dim, self.height, self.width = cell.hidden_dim, height, width
-        self.samples = Samples(height, width, 1, cell.conv.geometry)
-        self.register_buffer("kernel", cell.conv.weight.detach().permute(0, 2, 3, 1).flatten(1))  # (4 * hidden, 9 * C)
-        self.register_buffer("bias", cell.conv.bias.detach())
-
-    def forward(self, x, hidden, cell):
-        samples = self.samples(torch.cat([x, hidden], dim=1)).reshape(self.height * self.width, -1)
-        gates = F.linear(samples, self.kernel, self.bias).t()  # (4 * hidden, pixels)
-        i, f, o, g = gates.reshape(1, -1, self.height, self.width).split(self.hidden_dim, dim=1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        return o.sigmoid() * cell.tanh(), cell
+    def forward(self):
+        return reference.TapTensors(**dict(self.named_buffers()))
 
 
 class Step(nn.Module):
@@ -97,9 +58,10 @@ class Step(nn.Module):
     def __init__(self, model, height, width):
         super().__init__()
         self.width = width
-        self.encoder = Cell(model.encoder["lstm"], height, width)
-        self.pool = Samples(height, width, 2, model.geometry)
-        self.decoder = Cell(model.decoder["lstm"], -(-height // 2), width // 2)
+        self.encoder, self.encoder_taps = model.encoder["lstm"].conv, Taps(height, width, 1, model.geometry)
+        self.pool_taps = Taps(height, width, 2, model.geometry)
+        self.decoder = model.decoder["lstm"].conv
+        self.decoder_taps = Taps(-(-height // 2), width // 2, 1, model.geometry)
         latitude = latitude_channels(torch.empty(1, 1, height, 1)) if model.latitude else None
         self.register_buffer("latitude", latitude)  # (1, 2, H, 1)
         self.register_buffer("rows", torch.arange(height) // 2)
@@ -108,9 +70,11 @@ class Step(nn.Module):
     def forward(self, frame, encoder_h, encoder_c, decoder_h, decoder_c):
         if self.latitude is not None:
             frame = torch.cat([frame, self.latitude.repeat(1, 1, 1, self.width)], dim=1)
-        encoder_h, encoder_c = self.encoder(frame, encoder_h, encoder_c)
-        pooled = self.pool(encoder_h).amax(dim=2).permute(2, 0, 1)[None]  # (1, hidden_dim, ceil(H / 2), W / 2)
-        decoder_h, decoder_c = self.decoder(pooled, decoder_h, decoder_c)
+        encoder_h, encoder_c = reference.lstm_step_from_taps(frame, encoder_h, encoder_c, self.encoder.weight,
+                                                             self.encoder.bias, self.encoder_taps())
+        pooled = reference.max_pool_from_taps(encoder_h, self.pool_taps())  # (1, hidden_dim, ceil(H / 2), W / 2)
+        decoder_h, decoder_c = reference.lstm_step_from_taps(pooled, decoder_h, decoder_c, self.decoder.weight,
+                                                             self.decoder.bias, self.decoder_taps())
         saliency = decoder_h.index_select(2, self.rows).index_select(3, self.columns)  # each pixel twice as large
         return saliency, encoder_h, encoder_c, decoder_h, decoder_c
 
@@ -191,6 +155,8 @@ def main(argv):
     path = Path(config.export_file or source.with_suffix(".onnx"))
     if path.resolve() == source.resolve():
         raise InputError(f"export_file must be another file than the model {source}")
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"export_file must end in .onnx, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     difference = write_onnx(model, config.resolution, path, describe(model, source, config.resolution))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, maps within {difference:.1g} of the model's")

@@ -1,7 +1,7 @@
 """SST-Sal (paper, section 3): a spherical ConvLSTM encoder, spherical max-pooling, a spherical ConvLSTM decoder.
 
 B batch, T frames, C channels, H height, W width. Input channels: 0-2 the frame (BGR), 3-5 its optical flow (BGR), both
-in [0, 1]. Output: o * tanh(c) of the decoder's cell, in (-1, 1), to be scaled by whoever shows it.
+in [0, 1]. Output: o * tanh(c) of the decoder's cell, in (-1, 1); whoever shows a map scales it.
 """
 
 import io
@@ -14,10 +14,9 @@ from torch.nn import functional as F
 
 from errors import InputError
 from files import replacing
-from fused import lstm_step
 from published_weights import read_published
 from sphere import pixel_to_sphere
-from spherical_conv import SphereConv2d, SphereMaxPool2d
+from spherical_conv import SphereConv2d, SphereMaxPool2d, kernels_for
 
 FORMAT = 1  # of our checkpoints
 
@@ -25,7 +24,8 @@ FORMAT = 1  # of our checkpoints
 class SphericalConvLSTMCell(nn.Module):
     """A convolutional LSTM on the sphere (paper, section 3.2): one convolution of input and hidden state for all gates.
 
-    forward: x (B, C, H, W) and the state, hidden and cell (B, hidden_dim, H, W) each, or None -> the next state.
+    forward: x (B, C, H, W) and the state -> the next state. A state is (hidden, cell), (B, hidden_dim, H, W) each; None
+    stands for zeros.
     """
 
     def __init__(self, input_dim, hidden_dim, geometry):
@@ -38,18 +38,18 @@ class SphericalConvLSTMCell(nn.Module):
         if C + self.hidden_dim != self.conv.in_channels:
             raise ValueError(f"the input must have {self.conv.in_channels - self.hidden_dim} channels, got {C}")
         weight = self.conv.weight
-        if state is None:  # nothing to convolve but the input, which spares a window of 20 frames a twentieth
+        if state is None:  # only the input is convolved: this saves a twentieth of the time of a window of 20 frames
             weight = weight[:, :C]
             state = x.new_empty(B, 0, H, W), x.new_zeros(B, self.hidden_dim, H, W)
-        return lstm_step(x, *state, weight, self.conv.bias, self.conv.geometry)
+        return kernels_for(x).lstm_step(x, *state, weight, self.conv.bias, self.conv.geometry)
 
 
 class SST_Sal(nn.Module):
     """Saliency of 360° video.
 
-    input_dim: channels of the caller's frames, 3 or, with optical flow, 6. geometry: see spherical_conv. latitude: the
+    input_dim: channels of the caller's frames, 3 or, with optical flow, 6. geometry: see kernels/taps.py. latitude: the
     encoder also sees sin and cos of every pixel's latitude; without it the geometry `exact` cannot tell the horizon
-    from the poles. Height any, width a multiple of 4, at least 8.
+    from the poles. Frames may have any height; their width is a multiple of 4 and at least 8.
     """
 
     def __init__(self, input_dim, hidden_dim, geometry, latitude=False):
@@ -61,7 +61,7 @@ class SST_Sal(nn.Module):
         self.decoder = nn.ModuleDict({"lstm": SphericalConvLSTMCell(hidden_dim, 1, geometry)})
 
     def forward(self, frames):
-        """(B, T, C, H, W) -> (B, T, 1, H, W), from an empty state."""
+        """(B, T, C, H, W) -> (B, T, 1, H, W), from a state of zeros."""
         B, T, C, H, W = frames.shape
         state, maps = None, []
         for frame in self.encoder_input(frames).unbind(dim=1):
@@ -70,12 +70,13 @@ class SST_Sal(nn.Module):
         return F.interpolate(torch.cat(maps), size=(H, W), mode="nearest").unflatten(0, (T, B)).transpose(0, 1)
 
     def step(self, frame, state):
-        """One frame (B, C, H, W) and the state so far, None at first -> map (B, 1, H, W) and the next state."""
+        """One frame (B, C, H, W) and the state, None at first -> its map (B, 1, H, W) and the next state."""
         state = self.next_state(self.encoder_input(frame), state)
         return F.interpolate(state[1][0], size=frame.shape[2:], mode="nearest"), state
 
     def encoder_input(self, frames):
-        """What the encoder sees of frames (..., C, H, W), which are checked: with `latitude`, (..., C + 2, H, W)."""
+        """The encoder's input for frames (..., C, H, W): with `latitude`, (..., C + 2, H, W). Raises ValueError for
+        frames that the model does not take."""
         C, H, W = frames.shape[-3:]
         if self.input_dim != C:
             raise ValueError(f"the model takes {self.input_dim} channels, got {C}")
@@ -84,7 +85,7 @@ class SST_Sal(nn.Module):
         return torch.cat([frames, latitude_channels(frames)], dim=-3) if self.latitude else frames
 
     def next_state(self, x, state):
-        """The encoder's and the decoder's state, hidden and cell each, after one more input of the encoder."""
+        """The states of encoder and decoder, (hidden, cell) each, after one more input of the encoder."""
         encoder_state, decoder_state = state or (None, None)
         encoder_state = self.encoder["lstm"](x, encoder_state)
         decoder_state = self.decoder["lstm"](self.pool(encoder_state[0]), decoder_state)
@@ -93,24 +94,23 @@ class SST_Sal(nn.Module):
 
 @torch.no_grad()
 def widen(model, hidden_dim):
-    """A model with more hidden channels and the same maps: the further channels have new weights, and nothing reads
-    them yet (as in Net2Net, Chen et al., ICLR 2016)."""
-    before, inputs = model.hidden_dim, model.encoder["lstm"].conv.in_channels
-    wide = SST_Sal(model.input_dim, hidden_dim, model.geometry, model.latitude)
-    here, there = (each.encoder["lstm"].conv for each in (model, wide))
-    weight = there.weight.unflatten(0, (4, hidden_dim))  # the gates, each with all channels
-    weight[:, :before, inputs:] = 0
-    weight[:, :before, :inputs] = here.weight.unflatten(0, (4, before))
-    there.bias.unflatten(0, (4, hidden_dim))[:, :before] = here.bias.unflatten(0, (4, before))
-    here, there = (each.decoder["lstm"].conv for each in (model, wide))
-    there.weight.zero_()
-    there.weight[:, :before], there.weight[:, hidden_dim:] = here.weight[:, :before], here.weight[:, before:]
-    there.bias.copy_(here.bias)
+    """A model with more hidden channels that gives the same maps: the new channels have random weights, and nothing
+    reads them yet (as in Net2Net, Chen et al., ICLR 2016)."""
+    wide, old_dim = SST_Sal(model.input_dim, hidden_dim, model.geometry, model.latitude), model.hidden_dim
+    old, new = (each.encoder["lstm"].conv for each in (model, wide))
+    weight = new.weight.unflatten(0, (4, hidden_dim))  # (gates, hidden_dim, inputs and hidden_dim, 3, 3)
+    weight[:, :old_dim, old.in_channels:] = 0
+    weight[:, :old_dim, :old.in_channels] = old.weight.unflatten(0, (4, old_dim))
+    new.bias.unflatten(0, (4, hidden_dim))[:, :old_dim] = old.bias.unflatten(0, (4, old_dim))
+    old, new = (each.decoder["lstm"].conv for each in (model, wide))
+    new.weight.zero_()
+    new.weight[:, :old_dim], new.weight[:, hidden_dim:] = old.weight[:, :old_dim], old.weight[:, old_dim:]
+    new.bias.copy_(old.bias)
     return wide
 
 
 def latitude_channels(frames):
-    """sin and cos of the latitude of every pixel of frames (..., C, H, W): (..., 2, H, W)."""
+    """sin and cos of the latitude of every pixel, for frames (..., C, H, W): (..., 2, H, W)."""
     *leading, _, H, W = frames.shape
     lat = pixel_to_sphere(torch.arange(H, device=frames.device, dtype=frames.dtype), 0, H, W)[0]
     return torch.stack([lat.sin(), lat.cos()])[:, :, None].expand(*leading, 2, H, W)
@@ -157,6 +157,17 @@ def load_model(path, device, geometry=""):
         reason = f"{problem} is missing" if isinstance(problem, KeyError) else str(problem).replace("\n", " ")
         raise InputError(f"{path} does not hold an SST-Sal model: {reason}") from None
     return model.to(device).eval()
+
+
+def load_fitting_model(path, device, geometry, with_flow):
+    """The model of a file, as `load_model`. Raises InputError if it does not read frames with flow, or without, as
+    asked."""
+    model = load_model(path, device, geometry)
+    if model.input_dim != (6 if with_flow else 3):
+        wanted = {3: "frames only: --of_available=False", 6: "frames and optical flow: --of_available=True"}
+        takes = wanted.get(model.input_dim, f"{model.input_dim} channels")
+        raise InputError(f"of_available={with_flow}, but the model {path} takes {takes}")
+    return model
 
 
 STATE_DICT = [f"{part}.lstm.conv.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")]

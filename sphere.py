@@ -1,4 +1,8 @@
-"""TODO"""
+"""An equirectangular image as a picture of the sphere: from pixels to angles and directions, and back.
+
+Row 0 is north. Pixel (r, c) has its centre at lat = pi/2 - (r + 1/2) pi/H, lon = (c + 1/2) 2pi/W - pi, in radians. A
+direction is (cos lat cos lon, cos lat sin lon, sin lat): z up, longitude grows to the right as seen from inside.
+"""
 
 import math
 
@@ -16,10 +20,28 @@ def sphere_to_pixel(lat, lon, height, width):
     return (np.pi / 2 - lat) * height / np.pi - 0.5, (lon + np.pi) * width / (2 * np.pi) - 0.5
 
 
-def pixel_directions(rows, columns, height, width):
+def wrap_pixels(rows, cols, height, width):
+    """Where an image continues beyond its edges: the rows and columns inside that stand for any integer ones.
+
+    Columns wrap. A row past a pole, by `height` at most, is that row reflected, half a turn away; the width is even.
+    """
+    beyond_pole = (rows < 0) | (rows >= height)
+    inside = np.where(rows < 0, -1 - rows, np.where(rows >= height, 2 * height - 1 - rows, rows))
+    return inside, (cols + beyond_pole * (width // 2)) % width
+
+
+def with_margin(image, margin):
+    """An image (H, W) or (H, W, C), continued by `margin` pixels on each side as the sphere goes on: `wrap_pixels`."""
+    height, width = image.shape[:2]
+    larger = np.pad(image, [(margin, margin)] * 2 + [(0, 0)] * (image.ndim - 2))
+    rows, cols = np.nonzero(np.pad(np.zeros((height, width), bool), margin, constant_values=True))
+    larger[rows, cols] = image[wrap_pixels(rows - margin, cols - margin, height, width)]
+    return larger
+
+
+def pixel_directions(rows, cols, height, width):
     """Unit vectors of the pixels in rows (h,) and columns (w,) of an image of that size: (h, w, 3) float32."""
-    lat = np.pi / 2 - (np.asarray(rows) + 0.5)[:, None] * np.pi / height
-    lon = (np.asarray(columns) + 0.5) * 2 * np.pi / width - np.pi
+    lat, lon = pixel_to_sphere(np.asarray(rows)[:, None], np.asarray(cols), height, width)
     vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat) + 0 * lon], axis=-1)
     return vectors.astype(np.float32)
 
@@ -33,7 +55,8 @@ def direction_to_pixel(direction, height, width):
     """Row and column (real numbers; column in [-1/2, W - 1/2)) of vectors (..., 3) of any length."""
     lat = np.arctan2(direction[..., 2], np.hypot(direction[..., 0], direction[..., 1]))
     lon = np.arctan2(direction[..., 1], direction[..., 0])
-    return (np.pi / 2 - lat) * height / np.pi - 0.5, (lon + np.pi) % (2 * np.pi) * width / (2 * np.pi) - 0.5
+    rows, cols = sphere_to_pixel(lat, lon, height, width)
+    return rows, (cols + 0.5) % width - 0.5  # longitude pi is -pi
 
 
 def solid_angle(height, width):

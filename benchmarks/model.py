@@ -19,7 +19,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.reference import Planar, straightforward
+from benchmarks import report
+from benchmarks.straightforward import Planar, straightforward_maps
 from kernels.taps import GEOMETRIES
 from model import SST_Sal
 
@@ -51,7 +52,7 @@ def formulation(name, options):
     model = SST_Sal(options.inputs, options.hidden, options.geometry).to(options.device)
     if name == "planar":
         model = Planar(options.inputs, options.hidden).to(options.device)
-    return (lambda frames: straightforward(model, frames)) if name == "straightforward" else model, model
+    return (lambda frames: straightforward_maps(model, frames)) if name == "straightforward" else model, model
 
 
 def clip(options):
@@ -116,8 +117,8 @@ def memory(task, name, options):
         return process.apply(memory_of_one, (task, name, options))
 
 
-def compare(options):
-    """Prints a table for each task."""
+def compare(options, line):
+    """Writes a table for each task, a line at a time."""
     peaks = {(task, name): memory(task, name, options) for task in TASKS for name in FORMULATIONS}
     frames = clip(options)
     for task, run in TASKS.items():
@@ -132,14 +133,14 @@ def compare(options):
         if task == "training step":
             difference /= float(results["straightforward"].abs().max())
         count = options.batch * options.frames
-        print(f"\n{task}, {options.batch} x {options.frames} x {options.inputs} x {options.size[0]} x "
-              f"{options.size[1]}, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
-              "| | ms a frame: median | fastest | speed | peak memory, MB | difference |\n|---|---|---|---|---|---|")
+        line(f"\n{task}, {options.batch} x {options.frames} x {options.inputs} x {options.size[0]} x "
+             f"{options.size[1]}, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
+             "| | ms a frame: median | fastest | speed | peak memory, MB | difference |\n|---|---|---|---|---|---|")
         for name in FORMULATIONS:
             speed = statistics.median(a / b for a, b in zip(times["straightforward"], times[name]))
-            print(f"| {name} | {1e3 * statistics.median(times[name]) / count:.1f} | "
-                  f"{1e3 * min(times[name]) / count:.1f} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
-                  f"{f'{difference:.1e}' if name == 'ours' else ''} |", flush=True)
+            line(f"| {name} | {1e3 * statistics.median(times[name]) / count:.1f} | "
+                 f"{1e3 * min(times[name]) / count:.1f} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
+                 f"{f'{difference:.1e}' if name == 'ours' else ''} |")
 
 
 def where(options):
@@ -148,11 +149,11 @@ def where(options):
     return f"{options.threads} CPU threads, torch {torch.__version__}"
 
 
-def growth(options):
-    """Prints our model's time and memory against resolution (clips of 3 frames) and against length."""
-    print(f"ours, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
-          "| frames | height x width | prediction: ms a frame | ns a pixel | MB | training: ms a frame | ns a pixel "
-          "| MB |\n|---|---|---|---|---|---|---|---|")
+def growth(options, line):
+    """Writes our model's time and memory against resolution (clips of 3 frames) and against length."""
+    line(f"ours, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
+         "| frames | height x width | prediction: ms a frame | ns a pixel | MB | training: ms a frame | ns a pixel "
+         "| MB |\n|---|---|---|---|---|---|---|---|")
     cases = [(3, size) for size in RESOLUTIONS] + [(length, tuple(options.size)) for length in LENGTHS]
     peaks = []
     for options.frames, options.size in cases:
@@ -165,7 +166,7 @@ def growth(options):
             frame = min(seconds(task, "ours", options, frames) for _ in range(options.repeats)) / options.frames
             cells += [f"{1e3 * frame:.1f}", f"{1e9 * frame / (options.size[0] * options.size[1]):.0f}",
                       f"{peak[task] / 1e6:.0f}"]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        line(f"| {' | '.join(cells)} |")
 
 
 def quick(options):
@@ -188,7 +189,8 @@ def main(argv):
     torch.set_num_threads(options.threads)
     if options.quick:
         return 0 if quick(options) else 1
-    (growth if options.growth else compare)(options)
+    with report.written("model", argv, torch.device(options.device)) as line:
+        (growth if options.growth else compare)(options, line)
     return 0
 
 

@@ -1,24 +1,22 @@
-"""Pieces of the network on a CPU, compiled by numba: what a few rows of an image need is sampled, multiplied and
-activated, or goes back through all that, in one function, whose memory lies in a core's cache.
+"""The layers on a CPU, compiled by numba, band by band: a few rows of the output are sampled, multiplied and activated
+in one function, whose memory fits a core's cache; the backward pass samples them again.
 
-A whole row of the output shares its taps: each is two source rows, read from some column on around the image
-(`geometry.RowTaps`). So a tap of a row is the weighted sum of two rows, and of that row with itself a column further,
-all contiguous in memory: vector instructions. The western and the eastern tap of a kernel's row share the first sum.
-
-Images are float32, row by row: (H, C, W), so that what a few rows need lies together in memory. The functions hold no
-lock of Python's and start no threads.
+Images are float32, row by row: (H, C, W).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
-from kernels.cpu_sampling import find_largest, sample, share_out, spread
-from kernels.gemm import PIXELS, add_product, multiply, padded
+from kernels.cpu_sampling import gather_taps, pool, pool_backward, scatter_taps
+from kernels.gemm import PIXELS, add_transposed_product, multiply_packed, padded
 from kernels.simd import compiled, inlined
+from kernels.taps import RowTaps
 
 # --------------------------------------------------------------------------------------------------------- activations
 
-# tanh x = x P(x^2) / Q(x^2) for |x| <= 8; beyond that float32 has nothing nearer to 1. Our own fit of least relative
-# error; with float32's rounding within 4e-7. Several times faster than what can be made of the exponential function.
+# tanh x = x P(x^2) / Q(x^2) for |x| <= 8; beyond that float32 has nothing nearer to 1. This is our own minimax fit of
+# the relative error; with float32's rounding it is within 4e-7. A tanh made of exp is several times slower.
 LIMIT, HALF = np.float32(8), np.float32(0.5)
 P0, P1, P2, P3, P4 = map(np.float32, (0.99999999357, 0.134445044747, 3.57160582261e-3, 2.18947952319e-5,
                                       1.52306165405e-8))
@@ -43,162 +41,203 @@ def sigmoid(x):
 
 
 @compiled
-def advance(gates, cell, next_hidden, next_cell, top, bottom, W):
-    """A step of the LSTM for rows top to bottom - 1 of cell, next_hidden and next_cell, (H, hidden, W).
+def lstm_gates(gates, state, top, bottom):
+    """A step of the LSTM for rows top to bottom - 1 of the `LSTMState`.
 
     gates: (4 * hidden, pixels of the rows): input, forget, output and candidate before activation; they are activated
     in place.
     """
-    hidden = cell.shape[1]
+    cell, next_hidden, next_cell = state
+    _, hidden, W = cell.shape
     for row in range(top, bottom):
         start, stop = (row - top) * W, (row - top + 1) * W
         for k in range(hidden):
             i, f = gates[k, start:stop], gates[hidden + k, start:stop]
             o, g = gates[2 * hidden + k, start:stop], gates[3 * hidden + k, start:stop]
-            before, after, shown = cell[row, k], next_cell[row, k], next_hidden[row, k]
+            c, next_c, next_h = cell[row, k], next_cell[row, k], next_hidden[row, k]
             for j in range(W):
                 i[j] = sigmoid(i[j])
                 f[j] = sigmoid(f[j])
                 o[j] = sigmoid(o[j])
                 g[j] = tanh(g[j])
-                value = f[j] * before[j] + i[j] * g[j]
-                after[j] = value
-                shown[j] = o[j] * tanh(value)
+                value = f[j] * c[j] + i[j] * g[j]
+                next_c[j] = value
+                next_h[j] = o[j] * tanh(value)
 
 
 @compiled
-def retreat(gates, cell, next_cell, grad_hidden, grad_cell, grad_before, top, bottom, grad_gates, W):
-    """The gradients of `advance`, for the same rows, whose activated gates these are: fills those of the gates before
-    activation, grad_gates (4 * hidden, pixels), and of the cell, in grad_before."""
-    hidden, one = cell.shape[1], np.float32(1)
+def lstm_gates_backward(gates, state, grad_gates, top, bottom):
+    """The gradients of `lstm_gates`, for the same rows of the `LSTMGradient`, from the activated gates: fills grad_cell
+    and grad_gates (4 * hidden, pixels), the gradient of the gates before activation."""
+    cell, next_cell, grad_next_hidden, grad_next_cell, grad_cell = state
+    _, hidden, W = cell.shape
+    one = np.float32(1)
     for row in range(top, bottom):
         start, stop = (row - top) * W, (row - top + 1) * W
         for k in range(hidden):
             i, f = gates[k, start:stop], gates[hidden + k, start:stop]
             o, g = gates[2 * hidden + k, start:stop], gates[3 * hidden + k, start:stop]
-            to_i, to_f = grad_gates[k, start:stop], grad_gates[hidden + k, start:stop]
-            to_o, to_g = grad_gates[2 * hidden + k, start:stop], grad_gates[3 * hidden + k, start:stop]
-            before, after, to_before = cell[row, k], next_cell[row, k], grad_before[row, k]
-            from_hidden, from_cell = grad_hidden[row, k], grad_cell[row, k]
+            grad_i, grad_f = grad_gates[k, start:stop], grad_gates[hidden + k, start:stop]
+            grad_o, grad_g = grad_gates[2 * hidden + k, start:stop], grad_gates[3 * hidden + k, start:stop]
+            c, next_c, grad_c = cell[row, k], next_cell[row, k], grad_cell[row, k]
+            grad_next_h, grad_next_c = grad_next_hidden[row, k], grad_next_cell[row, k]
             for j in range(W):
-                shown = tanh(after[j])
-                to_cell = from_cell[j] + from_hidden[j] * o[j] * (one - shown * shown)
-                to_before[j] = to_cell * f[j]
-                to_i[j] = to_cell * g[j] * i[j] * (one - i[j])
-                to_f[j] = to_cell * before[j] * f[j] * (one - f[j])
-                to_o[j] = from_hidden[j] * shown * o[j] * (one - o[j])
-                to_g[j] = to_cell * i[j] * (one - g[j] * g[j])
+                tanh_c = tanh(next_c[j])
+                grad_sum = grad_next_c[j] + grad_next_h[j] * o[j] * (one - tanh_c * tanh_c)
+                grad_c[j] = grad_sum * f[j]
+                grad_i[j] = grad_sum * g[j] * i[j] * (one - i[j])
+                grad_f[j] = grad_sum * c[j] * f[j] * (one - f[j])
+                grad_o[j] = grad_next_h[j] * tanh_c * o[j] * (one - o[j])
+                grad_g[j] = grad_sum * i[j] * (one - g[j] * g[j])
 
 
 # -------------------------------------------------------------------------------------------------------------- layers
-# Each goes through pieces first to last - 1 of an output image, `rows` rows of it each, the last one perhaps fewer.
-# What a piece needs in between is written to memory that is given, with room for its pixels, in a multiple of PIXELS:
-#     samples     9 lines for each channel and one of ones, for the bias, in a multiple of ROWS
-#     products    (pieces, O, columns), for each piece its own or one for all
-#     gradient    that of the products: O lines, in a multiple of COLUMNS
-#     passed_on   that of the samples of the receivers
-# What these hold beyond what is written changes no result, only the time (`threads.Scratch`). taps: the arrays of
-# `geometry.RowTaps`; packed: by `products.pack`, the kernel (O, lines of samples), or going back (lines passed on, O).
+# A band is a few rows of the output. Scratch buffers have room for its pixels, in a multiple of PIXELS. What the
+# padding beyond them holds changes no result, only the time (`threads.Scratch`).
+
+
+class BandRange(NamedTuple):
+    """Bands first to last - 1 of an output image, `rows` rows each; the image's last one may have fewer."""
+
+    first: int
+    last: int
+    rows: int
+
+
+class Inputs(NamedTuple):
+    """What a layer reads, for one image."""
+
+    images: tuple  # their channels one after the other are the layer's input; (H, C, W) each
+    taps: RowTaps
+    kernel: np.ndarray  # packed (`gemm.pack`): (O, 9 * C + 1), the bias last; for the backward pass (9 * C, O), of the
+    #                     channels that receive a gradient
+    values: np.ndarray  # scratch, the values at the taps: 9 * C lines and a line of ones, in a multiple of ROWS
+    stride: int
+
+
+class Gradients(NamedTuple):
+    """The gradients that a layer's backward pass computes, for one image."""
+
+    products: np.ndarray  # scratch, of the products: O lines, in a multiple of COLUMNS
+    kernel: np.ndarray  # of the kernel and bias, to be added to: (lines of `Inputs.values`, lines of `products`)
+    values: np.ndarray  # scratch, of the values at the taps of `images`: nine lines a channel
+    images: tuple  # of the layer's images, or only of the last ones, to be added to: (H, C, W) each
+
+
+class LSTMState(NamedTuple):
+    """(H, hidden, W) each; the last two are filled."""
+
+    cell: np.ndarray
+    next_hidden: np.ndarray
+    next_cell: np.ndarray
+
+
+class LSTMGradient(NamedTuple):
+    """What the backward pass of an LSTM step reads, and grad_cell, which it fills; (H, hidden, W) each."""
+
+    cell: np.ndarray
+    next_cell: np.ndarray
+    grad_next_hidden: np.ndarray
+    grad_next_cell: np.ndarray
+    grad_cell: np.ndarray
 
 
 @inlined
-def sample_with_ones(images, taps, top, bottom, samples, W):
-    """The taps of rows top to bottom - 1, then a line of ones for the bias; how many lines that are."""
+def rows_of(band, bands, height):
+    """The first row of a band, and its last + 1."""
+    return band * bands.rows, min((band + 1) * bands.rows, height)
+
+
+@inlined
+def gather_with_ones(inputs, top, bottom):
+    """Fills the values with the taps of rows top to bottom - 1, and a line of ones for the bias. Returns how many lines
+    these are."""
     lines = 1
-    for image in images:
+    for image in inputs.images:
         lines += 9 * image.shape[1]
-    sample(images, *taps, top, bottom, samples, W, 1)
-    samples[lines - 1] = 1
+    gather_taps(inputs.images, inputs.taps, top, bottom, inputs.values, inputs.stride)
+    inputs.values[lines - 1] = 1
     return lines
 
 
 @inlined
-def rows_of(piece, rows, H):
-    """The first row of a piece, and its last + 1."""
-    return piece * rows, min(piece * rows + rows, H)
-
-
-@inlined
-def convolve(images, taps, packed, samples, products, top, bottom, W):
-    """Fills products (O, columns) of rows top to bottom - 1."""
+def convolve_band(inputs, products, top, bottom, W):
+    """Fills products (O, pixels) of output rows top to bottom - 1, which are W pixels wide."""
     N = padded((bottom - top) * W, PIXELS)
-    lines = sample_with_ones(images, taps, top, bottom, samples, W)
-    multiply(packed, samples[:lines, :N], products[:, :N])
+    lines = gather_with_ones(inputs, top, bottom)
+    multiply_packed(inputs.kernel, inputs.values[:lines, :N], products[:, :N])
 
 
 @inlined
-def convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W):
-    """Adds what the gradient of the products of rows top to bottom - 1 passes on: to grad_kernel, with as many lines as
-    the samples and as many columns as the gradient has lines, and to the receivers, gradients of the last images."""
+def convolve_band_backward(inputs, gradients, O, top, bottom, W):
+    """Adds to the gradients of kernel and images, from the gradient of the products, O lines."""
     n = (bottom - top) * W
     N = padded(n, PIXELS)
-    sample_with_ones(images, taps, top, bottom, samples, W)
-    samples[:, n:N] = 0
-    gradient[:, n:N] = 0
-    add_product(packed, grad_kernel, samples[:, :N], gradient[:, :N])
-    multiply(packed, gradient[:O, :N], passed_on[:, :N])
-    spread(passed_on, *taps, top, bottom, receivers, W, 1)
+    gather_with_ones(inputs, top, bottom)
+    inputs.values[:, n:N] = 0
+    gradients.products[:, n:N] = 0
+    add_transposed_product(inputs.values[:, :N], gradients.products[:, :N], gradients.kernel)
+    multiply_packed(inputs.kernel, gradients.products[:O, :N], gradients.values[:, :N])
+    scatter_taps(gradients.values, inputs.taps, top, bottom, gradients.images, inputs.stride)
 
 
 @compiled
-def advance_pieces(images, taps, packed, samples, gates, cell, next_hidden, next_cell, first, last, rows):
-    """A step of the LSTM; gates: the products, activated."""
-    H, _, W = cell.shape
-    for piece in range(first, last):
-        (top, bottom), here = rows_of(piece, rows, H), gates[piece % len(gates)]
-        convolve(images, taps, packed, samples, here, top, bottom, W)
-        advance(here, cell, next_hidden, next_cell, top, bottom, W)
+def lstm_bands(inputs, gates, state, bands):
+    """A step of the LSTM. gates (bands, 4 * hidden, pixels) are filled, activated; or (1, ...), as scratch."""
+    H, _, W = state.cell.shape
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, H)
+        band_gates = gates[band % len(gates)]
+        convolve_band(inputs, band_gates, top, bottom, W)
+        lstm_gates(band_gates, state, top, bottom)
 
 
 @compiled
-def retreat_pieces(images, taps, packed, samples, gates, cell, next_cell, grad_hidden, grad_cell, grad_before, gradient,
-                   grad_kernel, passed_on, receivers, first, last, rows):
-    """The gradients of `advance_pieces`: see `convolve_backward` and `retreat`."""
-    H, _, W = cell.shape
-    for piece in range(first, last):
-        top, bottom = rows_of(piece, rows, H)
-        retreat(gates[piece], cell, next_cell, grad_hidden, grad_cell, grad_before, top, bottom, gradient, W)
-        convolve_backward(images, taps, packed, samples, gradient, gates.shape[1], grad_kernel, passed_on, receivers,
-                          top, bottom, W)
+def lstm_bands_backward(inputs, gates, state, gradients, bands):
+    """The backward pass of `lstm_bands`, from its activated gates; state: an `LSTMGradient`."""
+    H, _, W = state.cell.shape
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, H)
+        lstm_gates_backward(gates[band], state, gradients.products, top, bottom)
+        convolve_band_backward(inputs, gradients, gates.shape[1], top, bottom, W)
 
 
 @compiled
-def convolve_pieces(images, taps, packed, samples, products, out, first, last, rows):
-    """A convolution; out (H, O, W)."""
+def conv_bands(inputs, products, out, bands):
+    """A convolution: fills out (H_out, O, W_out). products: scratch (O, pixels)."""
     H, O, W = out.shape
-    for piece in range(first, last):
-        top, bottom = rows_of(piece, rows, H)
-        convolve(images, taps, packed, samples, products[0], top, bottom, W)
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, H)
+        convolve_band(inputs, products, top, bottom, W)
         for i in range(top, bottom):
-            out[i] = products[0, :, (i - top) * W:(i - top + 1) * W]
+            out[i] = products[:, (i - top) * W:(i - top + 1) * W]
 
 
 @compiled
-def convolve_pieces_backward(images, taps, packed, samples, grad, gradient, grad_kernel, passed_on, receivers, first,
-                             last, rows):
-    """The gradients of `convolve_pieces`; grad: that of out."""
+def conv_bands_backward(inputs, grad, gradients, bands):
+    """The backward pass of `conv_bands`; grad: that of out."""
     H, O, W = grad.shape
-    for piece in range(first, last):
-        top, bottom = rows_of(piece, rows, H)
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, H)
         for i in range(top, bottom):
-            gradient[:O, (i - top) * W:(i - top + 1) * W] = grad[i]
-        convolve_backward(images, taps, packed, samples, gradient, O, grad_kernel, passed_on, receivers, top, bottom, W)
+            gradients.products[:O, (i - top) * W:(i - top + 1) * W] = grad[i]
+        convolve_band_backward(inputs, gradients, O, top, bottom, W)
 
 
 @compiled
-def pool_pieces(images, taps, samples, out, first, last, rows, stride):
-    """The largest of the taps of a tuple of one image; out (H, C, W)."""
-    for piece in range(first, last):
-        top, bottom = rows_of(piece, rows, len(out))
-        sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
-        find_largest(samples, out[top:bottom], out.shape[2])
+def max_pool_bands(image, taps, values, stride, out, bands):
+    """Max-pooling: fills out (H_out, C, W_out). values: scratch (9 * C, pixels)."""
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, len(out))
+        gather_taps((image,), taps, top, bottom, values, stride)
+        pool(values, out[top:bottom], out.shape[2])
 
 
 @compiled
-def pool_pieces_backward(images, taps, samples, grad, receivers, first, last, rows, stride):
-    """The gradients of `pool_pieces`; grad: that of out."""
-    for piece in range(first, last):
-        top, bottom = rows_of(piece, rows, len(grad))
-        sample(images, *taps, top, bottom, samples, images[0].shape[2], stride)
-        share_out(samples, grad[top:bottom], grad.shape[2])
-        spread(samples, *taps, top, bottom, receivers, images[0].shape[2], stride)
+def max_pool_bands_backward(image, taps, values, stride, grad, grad_image, bands):
+    """The backward pass of `max_pool_bands`: adds to grad_image; grad: that of out."""
+    for band in range(bands.first, bands.last):
+        top, bottom = rows_of(band, bands, len(grad))
+        gather_taps((image,), taps, top, bottom, values, stride)
+        pool_backward(values, grad[top:bottom], grad.shape[2])
+        scatter_taps(values, taps, top, bottom, (grad_image,), stride)

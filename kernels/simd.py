@@ -1,4 +1,8 @@
-"""What compiled functions on a CPU are made of: `compiled`, by numba, and vectors of 16 float32."""
+"""The tools that the CPU's kernels are written with: numba's compiler with a cache on disk, and SIMD vectors of 16
+float32.
+
+Compiled functions release the GIL and start no threads. Addresses and distances in memory are in bytes.
+"""
 
 import hashlib
 import operator
@@ -15,14 +19,16 @@ from numba.extending import intrinsic, overload, register_model
 if numba.config.DISABLE_JIT:
     raise ImportError("numba compiles nothing (NUMBA_DISABLE_JIT)")
 
-# `contract` allows fused multiply-add. Nothing here may assume that numbers are finite: what is not has to be noticed.
+# `contract` allows fused multiply-add. No other licence of fastmath: NaN and infinity have to come through.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
 @lru_cache
 def cache_folder():
-    """Where compiled functions are kept for the next process; None where nothing can be written. A folder for each
-    state of the files that they are made from: numba looks for changes in a function's own file alone."""
+    """The folder that keeps compiled functions for the next process, or None where nothing can be written.
+
+    There is one folder for each state of kernels/*.py: numba itself notices changes of a function's own file only.
+    """
     here, digest = Path(__file__).parent, hashlib.sha256()
     for file in sorted(here.glob("*.py")):
         digest.update(file.read_bytes())
@@ -32,13 +38,13 @@ def cache_folder():
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
             return str(folder)
-        except (OSError, RuntimeError):  # not to be written to; nobody's home is known
+        except (OSError, RuntimeError):  # nothing can be written there, or the user has no home folder
             continue
     return None
 
 
 def compiled(function):
-    """The function compiled at its first call, once for all processes where there is a `cache_folder`."""
+    """A decorator: the function is compiled at its first call, or read from `cache_folder` if it has been before."""
     before, folder = numba.config.CACHE_DIR, cache_folder()
     numba.config.CACHE_DIR = folder or before
     try:
@@ -50,24 +56,20 @@ def compiled(function):
 inlined = njit(inline="always", **OPTIONS)
 
 
-def host_has(*features):
-    """Whether this processor has all these of LLVM's names; no where LLVM cannot tell, as on some systems."""
+def has_avx512():
+    """Whether this processor has AVX-512: 32 registers that hold a whole vector each. False where LLVM cannot tell."""
     try:
-        present = binding.get_host_cpu_features()
+        return binding.get_host_cpu_features().get("avx512f", False)
     except RuntimeError:
         return False
-    return all(present.get(feature, False) for feature in features)
 
 
-BIG_REGISTERS = host_has("avx512f")  # 32 of a whole vector each
+# ------------------------------------------------------------------------------------------------------- SIMD vectors
+# Loops over vectors of 16 float32 compile to just the vector instructions; a loop over an array's elements has to find
+# out first, each time, whether arrays overlap. Where registers are smaller, a vector takes several of them.
 
-
-# ------------------------------------------------------------------------------------------------------------- vectors
-# Of 16 float32: to get and put, to add and to multiply. A loop over them compiles to just that; one over an array's
-# numbers has to find out first, each time, whether arrays overlap. Where registers are smaller, a vector takes several.
-
-LENGTH = 16
-FLOATS = ir.VectorType(ir.FloatType(), LENGTH)
+LANES = 16
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 
 class Vector(types.Type):
@@ -79,7 +81,7 @@ VECTOR = Vector()
 
 
 @register_model(Vector)
-class _Model(models.PrimitiveModel):
+class VectorModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
         super().__init__(manager, kind, FLOATS)
 
@@ -88,133 +90,134 @@ def pointer(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def load_vector(builder, address, kind=FLOATS):
-    vector = builder.load(pointer(builder, address, kind))
+def emit_load(builder, address):
+    vector = builder.load(pointer(builder, address, FLOATS))
     vector.align = 4
     return vector
 
 
-def store_vector(builder, vector, address):
-    builder.store(vector, pointer(builder, address, vector.type)).align = 4
+def emit_store(builder, vector, address):
+    builder.store(vector, pointer(builder, address, FLOATS)).align = 4
+
+
+def emit_broadcast(builder, number):
+    first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, first, zeros)
+
+
+def emit_add(builder, a, b):
+    return builder.fadd(a, b, flags=("contract",))
+
+
+def emit_multiply(builder, a, b):
+    return builder.fmul(a, b, flags=("contract",))
 
 
 @intrinsic
-def get(_, address):
-    """The 16 float32 at an address, in bytes."""
-    return VECTOR(types.intp), lambda context, builder, signature, given: load_vector(builder, *given)
+def load(_, address):
+    """The 16 float32 at an address."""
+    return VECTOR(types.intp), lambda context, builder, signature, values: emit_load(builder, *values)
 
 
 @intrinsic
-def put(_, address, vector):
+def store(_, address, vector):
     """Writes 16 float32 to an address."""
 
-    def generate(context, builder, signature, given):
-        store_vector(builder, given[1], given[0])
+    def generate(context, builder, signature, values):
+        emit_store(builder, values[1], values[0])
         return context.get_dummy_value()
 
     return types.void(types.intp, vector), generate
 
 
 @intrinsic
-def get_one(_, address):
-    return types.float32(types.intp), lambda context, builder, signature, given: builder.load(
-        pointer(builder, given[0], ir.FloatType()))
+def load_one(_, address):
+    """The float32 at an address."""
+    return types.float32(types.intp), lambda context, builder, signature, values: builder.load(
+        pointer(builder, values[0], ir.FloatType()))
 
 
 @intrinsic
-def put_one(_, address, number):
-    def generate(context, builder, signature, given):
-        builder.store(given[1], pointer(builder, given[0], ir.FloatType()))
+def store_one(_, address, number):
+    """Writes a float32 to an address."""
+
+    def generate(context, builder, signature, values):
+        builder.store(values[1], pointer(builder, values[0], ir.FloatType()))
         return context.get_dummy_value()
 
     return types.void(types.intp, types.float32), generate
 
 
-def repeat(builder, number):
-    """A vector of one float32, many times."""
-    first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), [0] * LENGTH)
-    return builder.shuffle_vector(first, first, zeros)
-
-
-def add_vectors(builder, a, b):
-    return builder.fadd(a, b, flags=("contract",))
-
-
-def multiply_vectors(builder, a, b):
-    return builder.fmul(a, b, flags=("contract",))
-
-
 @intrinsic
-def fill(_, number):
-    """A vector of one float32, many times."""
-    return VECTOR(types.float32), lambda context, builder, signature, given: repeat(builder, *given)
+def broadcast(_, number):
+    """A vector of 16 times the same float32."""
+    return VECTOR(types.float32), lambda context, builder, signature, values: emit_broadcast(builder, *values)
 
 
-def shuffled(choice):
-    """An intrinsic: the vector of these numbers, by their places, of two vectors."""
+def shuffle(lanes):
+    """An intrinsic: of two vectors a and b, whose lanes are numbered 0 to 31, the vector of these 16 lanes."""
 
     @intrinsic
-    def shuffle(_, a, b):
-        def generate(context, builder, signature, given):
-            return builder.shuffle_vector(*given, ir.Constant(ir.VectorType(ir.IntType(32), LENGTH), choice))
+    def shuffled(_, a, b):
+        def generate(context, builder, signature, values):
+            return builder.shuffle_vector(*values, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
 
         return VECTOR(a, b), generate
 
-    return shuffle
+    return shuffled
 
 
-evens = shuffled(list(range(0, 32, 2)))  # of 32 numbers, those at even places
-odds = shuffled(list(range(1, 32, 2)))
-first_pairs = shuffled([place for j in range(8) for place in (j, 16 + j)])  # a[0], b[0], a[1], b[1], ...
-last_pairs = shuffled([place for j in range(8, 16) for place in (j, 16 + j)])
-
-
-@intrinsic
-def _add(_, a, b):
-    return VECTOR(a, b), lambda context, builder, signature, given: add_vectors(builder, *given)
+even_lanes = shuffle(list(range(0, 32, 2)))
+odd_lanes = shuffle(list(range(1, 32, 2)))
+interleave_low = shuffle([lane for j in range(8) for lane in (j, 16 + j)])  # a[0], b[0], a[1], b[1], ...
+interleave_high = shuffle([lane for j in range(8, 16) for lane in (j, 16 + j)])
 
 
 @intrinsic
-def _multiply(_, a, b):
-    return VECTOR(a, b), lambda context, builder, signature, given: multiply_vectors(builder, *given)
+def add_intrinsic(_, a, b):
+    return VECTOR(a, b), lambda context, builder, signature, values: emit_add(builder, *values)
+
+
+@intrinsic
+def multiply_intrinsic(_, a, b):
+    return VECTOR(a, b), lambda context, builder, signature, values: emit_multiply(builder, *values)
 
 
 @overload(operator.add)
-def add(a, b):
+def overload_add(a, b):
     if isinstance(a, Vector) and isinstance(b, Vector):
-        return lambda a, b: _add(a, b)
+        return lambda a, b: add_intrinsic(a, b)
 
 
 @overload(operator.mul)
-def multiply(a, b):
+def overload_multiply(a, b):
     if isinstance(a, Vector) and isinstance(b, Vector):
-        return lambda a, b: _multiply(a, b)
+        return lambda a, b: multiply_intrinsic(a, b)
 
 
 @intrinsic
 def transpose(_, source, source_row, target, target_row):
-    """Swaps rows and columns of 16 x 16 numbers of 4 bytes; the distances between rows are in bytes. In place, too."""
+    """Writes 16 x 16 float32 at `source` to `target`, rows as columns; source_row and target_row: from one row to the
+    next."""
 
-    def generate(context, builder, signature, given):
-        int32, int64 = ir.IntType(32), ir.IntType(64)
-        numbers = ir.VectorType(int32, LENGTH)
+    def generate(context, builder, signature, values):
+        def row_address(address, row_bytes, i):
+            return builder.add(address, builder.mul(row_bytes, ir.IntType(64)(i)))
 
-        def place(address, row, i):
-            return builder.add(address, builder.mul(row, int64(i)))
-
-        source, source_row, target, target_row = given
-        rows = [load_vector(builder, place(source, source_row, i), numbers) for i in range(LENGTH)]
-        for distance in (1, 2, 4, 8):  # swaps, in rows and columns that differ in one bit, what is off the diagonal
-            for i in range(LENGTH):
+        source, source_row, target, target_row = values
+        rows = [emit_load(builder, row_address(source, source_row, i)) for i in range(LANES)]
+        for distance in (1, 2, 4, 8):  # swaps the off-diagonal elements of rows and columns that differ in one bit
+            for i in range(LANES):
                 if not i & distance:
                     pair = rows[i], rows[i + distance]
-                    upper = [j if not j & distance else LENGTH + j - distance for j in range(LENGTH)]
-                    lower = [j + distance if not j & distance else LENGTH + j for j in range(LENGTH)]
-                    for row, choice in ((i, upper), (i + distance, lower)):
-                        rows[row] = builder.shuffle_vector(*pair, ir.Constant(numbers, choice))
+                    upper = [j if not j & distance else LANES + j - distance for j in range(LANES)]
+                    lower = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+                    for row, lanes in ((i, upper), (i + distance, lower)):
+                        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
+                        rows[row] = builder.shuffle_vector(*pair, lanes)
         for i, row in enumerate(rows):
-            store_vector(builder, row, place(target, target_row, i))
+            emit_store(builder, row, row_address(target, target_row, i))
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate

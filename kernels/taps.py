@@ -1,9 +1,8 @@
-"""Where a 3x3 kernel on the sphere reads an equirectangular image (paper, section 3.1; the kernels are those of Coors
-et al., SphereNet, ECCV 2018).
+"""Where the taps of a 3x3 kernel on the sphere read an equirectangular image (paper, section 3.1; the kernels are those
+of Coors et al., SphereNet, ECCV 2018). sphere.py states the convention of pixels and angles.
 
-Row 0 is north. Pixel (r, c) has its centre at latitude pi/2 - (r + 1/2) pi/H and longitude (c + 1/2) 2pi/W - pi. A 3x3
-kernel lies on the plane tangent to the sphere at the output pixel's centre; its taps are read bilinearly. Where exactly
-is the *geometry*, a property of the weights that were trained with it:
+A kernel lies on the plane tangent to the sphere at the output pixel's centre, and its taps are read bilinearly. Where
+exactly is the *geometry*, a property of the weights that were trained with it:
 
 exact          the sphere: columns wrap, a row past a pole is that row reflected, half a turn away.
 released       the authors' published weights: `atan` for `atan2`, output centres at pixels (stride i, stride j), every
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sphere import pixel_to_sphere, sphere_to_pixel
+from sphere import pixel_to_sphere, sphere_to_pixel, wrap_pixels
 
 GEOMETRIES = ("exact", "released", "released_wrap")
 
@@ -32,11 +31,11 @@ def check_sampling(height, width, stride, geometry):
 
 
 def tangent_taps(lat, dlat, dlon, quadrants):
-    """Where the taps of 3x3 kernels centred at latitudes `lat` (N,) fall: latitudes and longitudes relative to the
-    centre, both (N, 3, 3), radians; axis 1 runs from north to south, axis 2 from west to east.
+    """Latitudes, and longitudes relative to the centre, of the taps of 3x3 kernels centred at latitudes `lat` (N,): two
+    arrays (N, 3, 3), radians. Axis 1 runs from north to south, axis 2 from west to east.
 
-    dlat, dlon: angle from one tap to the next. quadrants: False loses the quadrant of the longitude, as the authors'
-    code does. The inverse gnomonic projection (SphereNet, equations 3 to 6).
+    dlat, dlon: the angles from one tap to the next. quadrants: False loses the quadrant of the longitude, as the
+    authors' code does. This is the inverse gnomonic projection (SphereNet, equations 3 to 6).
     """
     lat = lat[:, None, None]
     south, east = np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij")
@@ -58,10 +57,10 @@ def tangent_taps(lat, dlat, dlon, quadrants):
 
 
 @lru_cache(maxsize=32)
-def row_positions(height, width, stride, geometry):
-    """The row of every tap, and its column for the output's column 0: two float64 arrays (H_out, 3, 3), in pixels.
+def column_zero_positions(height, width, stride, geometry):
+    """Rows and columns that the taps of the output's column 0 read: two float64 arrays (H_out, 3, 3), in pixels.
 
-    All of the sampling: column j reads the same rows, `stride * j` columns further. The columns are not wrapped.
+    This is the whole sampling: column j reads the same rows, `stride * j` columns further. Columns are not wrapped.
     Rounded to 1e-9 pixels, so that a tap on a pixel's centre reads that pixel and no neighbour with a weight of 1e-16.
     """
     check_sampling(height, width, stride, geometry)
@@ -84,33 +83,32 @@ def sampling_grid(height, width, stride, geometry):
     taps are read half a pixel up and left, in [-1/2, width - 1/2). A row may lie up to half a pixel (released: one)
     outside the image. Raises ValueError for an odd width, one below 4, or an unknown geometry.
     """
-    rows, cols = row_positions(height, width, stride, geometry)
+    rows, cols = column_zero_positions(height, width, stride, geometry)
     starts = stride * np.arange(width // stride, dtype=np.float64)
     half = 0.0 if geometry == "exact" else 0.5
     cols = np.mod(cols[:, None] + starts[:, None, None], width) - half
     return np.broadcast_to(rows[:, None] - half, cols.shape).copy(), cols
 
 
-class Entries(NamedTuple):
-    """What the taps of the output's column 0 read: arrays (H_out, 9, 4), the four neighbours of each tap last."""
+class BilinearTaps(NamedTuple):
+    """What the taps of the output's column 0 read: four pixels each, in the order NW, NE, SW, SE (the last axis)."""
 
-    row: np.ndarray  # of the source, int64
-    col: np.ndarray  # int64, not wrapped
-    row_weight: np.ndarray  # float64 (H_out, 9, 2): of the northern and the southern row
-    col_weight: np.ndarray  # float64 (H_out, 9, 2): of the western and the eastern column
-    nearer: np.ndarray  # bool: of the pair of columns between which the tap lies, the nearer one
-    edge: np.ndarray  # int64: the source column in which that pair straddles the seam
+    row: np.ndarray  # (H_out, 9, 4) int64, in [0, height)
+    col: np.ndarray  # (H_out, 9, 4) int64, in [0, width)
+    row_weight: np.ndarray  # (H_out, 9, 2) float64: of the northern and the southern row
+    col_weight: np.ndarray  # (H_out, 9, 2) float64: of the western and the eastern column
+    outside: np.ndarray  # (H_out, 9, 4) int64: the column that this pixel counts as zero in, or -1 where columns wrap
 
     @property
     def weight(self):
-        """Of the four neighbours, float64: as `row`."""
+        """The weights of the four pixels: (H_out, 9, 4) float64."""
         return (self.row_weight[..., :, None] * self.col_weight[..., None, :]).reshape(self.row.shape)
 
 
 @lru_cache(maxsize=32)
-def bilinear_entries(height, width, stride, geometry):
-    """The `Entries` of a sampling: bilinear between pixel centres, by the geometry's rules beyond the poles."""
-    rows, cols = (position.reshape(-1, 9) for position in row_positions(height, width, stride, geometry))
+def bilinear_taps(height, width, stride, geometry):
+    """The `BilinearTaps` of a sampling: bilinear between pixel centres, by the geometry's rules beyond the edges."""
+    rows, cols = (position.reshape(-1, 9) for position in column_zero_positions(height, width, stride, geometry))
     half = 0.0 if geometry == "exact" else 0.5
     north, west = np.floor(rows - half).astype(np.int64), np.floor(cols - half).astype(np.int64)
     south_weight, east_weight = rows - half - north, np.round(cols - half - west, 9)
@@ -118,40 +116,42 @@ def bilinear_entries(height, width, stride, geometry):
     col = np.stack([west, west + 1, west, west + 1], axis=-1)
     row_weight = np.stack([1 - south_weight, south_weight], axis=-1)
     col_weight = np.stack([1 - east_weight, east_weight], axis=-1)
-    nearer = np.stack([east_weight < 0.5, east_weight >= 0.5] * 2, axis=-1)
-    edge = np.broadcast_to([width - 1, 0, width - 1, 0], row.shape)
-    beyond_pole = (row < 0) | (row >= height)
+    outside = np.full(row.shape, -1)
     if geometry == "exact":
-        col += beyond_pole * (width // 2)  # the same row again, half a turn away
+        row, col = wrap_pixels(row, col, height, width)
     else:
-        row_weight[beyond_pole[..., ::2]] = 0.0
-    return Entries(np.clip(row, 0, height - 1), col, row_weight, col_weight, nearer, edge)
+        row_weight[((row < 0) | (row >= height))[..., ::2]] = 0.0
+        row, col = np.clip(row, 0, height - 1), col % width
+    if geometry == "released":  # a tap on the seam lies on the side of the nearer column: the other one is outside
+        near_west = east_weight < 0.5
+        outside = np.stack([np.where(near_west, -1, width - 1), np.where(near_west, 0, -1)] * 2, axis=-1)
+    return BilinearTaps(row, col, row_weight, col_weight, outside)
 
 
 class RowTaps(NamedTuple):
-    """The same as a kernel that works row by row needs it: what the taps of output column 0 read, (H_out, 9, ...). Each
-    further column of the output reads `stride` columns further east, around the image."""
+    """What `BilinearTaps` says, for kernels that work row by row: arrays (H_out, 9, ...) for the output's column 0."""
 
-    source: np.ndarray  # (H_out, 9, 4) int64: northern and southern source row; the western of the two columns read in
-    #                     the northern, in [-width / 2, width / 2); how much further east the southern is read
+    source: np.ndarray  # (H_out, 9, 4) int64: the northern and the southern source row; the western of the two columns
+    #                     that are read in the northern row, in [-width / 2, width / 2); how many columns further east
+    #                     the southern row is read
     weight: np.ndarray  # (H_out, 9, 4) float32: of the northern and southern row, of the western and eastern column
     span: np.ndarray  # (H_out, 3) int64: the first source row that an output row reads, the last one + 1, and how many
     #                   columns beyond the image's edges
-    edge: np.ndarray  # (H_out, 9, 2) int64, or empty where columns wrap: the output column that reads across the edge
-    #                   of the image, where outside is zero, or -1; 0 if the western columns are outside, 1 if eastern
+    edge: np.ndarray  # (H_out, 9, 2) int64, or empty where columns wrap: the output column whose tap lies on the seam,
+    #                   or -1; and which of its columns is outside, and zero: 0 the western one, 1 the eastern one
 
 
 @lru_cache(maxsize=32)
 def row_taps(height, width, stride, geometry):
     """The `RowTaps` of a sampling. In each row of a kernel, the western and the eastern tap read the same two source
     rows with the same weights: they lie at one latitude."""
-    entries = bilinear_entries(height, width, stride, geometry)
-    row, (north, south) = entries.row[..., ::2], np.moveaxis(entries.col[..., ::2], -1, 0)
+    taps = bilinear_taps(height, width, stride, geometry)
+    row, (north, south) = taps.row[..., ::2], np.moveaxis(taps.col[..., ::2], -1, 0)
     col = (north + width // 2) % width - width // 2
     beyond = np.maximum(-col, col + 1).max(axis=1).clip(0)
     span = np.stack([row.min(axis=(1, 2)), row.max(axis=(1, 2)) + 1, beyond], axis=-1)
     to_edge = (width - 1 - col) % width  # columns of the source from the tap's column to the image's last
-    edge = np.stack([np.where(to_edge % stride, -1, to_edge // stride), entries.nearer[..., 0]], axis=-1)
+    edge = np.stack([np.where(to_edge % stride, -1, to_edge // stride), taps.outside[..., 0] < 0], axis=-1)
     source = np.stack([row[..., 0], row[..., 1], col, (south - north) % width], axis=-1)
-    weight = np.concatenate([entries.row_weight, entries.col_weight], axis=-1).astype(np.float32)
+    weight = np.concatenate([taps.row_weight, taps.col_weight], axis=-1).astype(np.float32)
     return RowTaps(source, weight, span, edge if geometry == "released" else edge[:0])

@@ -1,6 +1,8 @@
-"""Work on tensors in pieces, on Python threads: each piece is a chain of torch calls that stays in one core's cache,
-where torch by itself splits every single call over all cores and waits for the slowest each time. On a machine that is
-busy with other work those waits cost many times the work."""
+"""Python threads for the CPU's kernels, which release the GIL: each thread computes whole bands in its core's cache.
+
+torch's own threads split every single operation and wait for the slowest each time. On a busy machine those waits cost
+many times the work.
+"""
 
 import os
 import threading
@@ -11,35 +13,35 @@ from functools import lru_cache
 import torch
 
 
-def for_each(work, pieces, device):
-    """Calls work(piece) for every piece, in any order: on a CPU on as many threads as torch may use
+def for_each(function, items):
+    """Calls function(*item) for every item, in any order, on as many threads as torch may use
     (`torch.set_num_threads`). The threads record no gradients."""
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    threads = torch.get_num_threads()
     if threads == 1:
-        for piece in pieces:
-            work(piece)
+        for item in items:
+            function(*item)
         return
-    left = deque(pieces)
+    remaining = deque(items)
     mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad  # it is each thread's own
 
-    def work_while_any_is_left():
+    def call_until_none_remains():
         with mode():
             while True:
                 try:
-                    piece = left.popleft()
+                    item = remaining.popleft()
                 except IndexError:
                     return
-                work(piece)
+                function(*item)
 
-    running = [_pool(threads, os.getpid()).submit(work_while_any_is_left) for _ in range(threads)]
+    running = [thread_pool(threads, os.getpid()).submit(call_until_none_remains) for _ in range(threads)]
     for thread in running:
         thread.result()
 
 
 class Scratch(threading.local):
-    """Arrays of each thread's own, to be written again and again: `of(use, rows, columns)` is the same one, float32, as
-    long as few others are asked for. They begin with a line of the cache, and with zeros: what memory held before may
-    be denormal numbers, and where rows are filled up Intel's processors take many times as long to multiply these."""
+    """Scratch buffers, float32, of each thread's own: `of(use, rows, columns)` is the same array each time, as long as
+    few others are asked for. They are cache-aligned and begin with zeros: fresh memory may hold denormal numbers, and
+    Intel's processors take many times as long to multiply these where rows are padded."""
 
     def __init__(self):
         self.of = lru_cache(maxsize=16)(lambda use, rows, columns: torch.zeros(rows, columns).numpy())
@@ -49,16 +51,16 @@ scratch = Scratch()
 
 
 @lru_cache(maxsize=4)
-def _pool(threads, _process):
-    """A pool whose threads all run, with torch serial in each. `_process`: threads do not outlive a fork."""
-    mine, all_run = torch.get_num_threads(), threading.Barrier(threads)
-    pool = ThreadPoolExecutor(threads, initializer=_be_serial)
+def thread_pool(threads, _process):
+    """A pool whose threads have all started, each with torch serial in it. _process: threads do not outlive a fork."""
+    before, all_run = torch.get_num_threads(), threading.Barrier(threads)
+    pool = ThreadPoolExecutor(threads, initializer=make_torch_serial)
     for started in [pool.submit(all_run.wait) for _ in range(threads)]:
         started.result()
-    torch.set_num_threads(mine)  # torch's number is each thread's own, but the last one set is the next new thread's
+    torch.set_num_threads(before)  # it is each thread's own number, but a new thread gets the one that was set last
     return pool
 
 
-def _be_serial():
+def make_torch_serial():
     torch.set_num_threads(1)
-    torch.get_num_threads()  # torch sets a thread up at its first use, from the number last set anywhere: now, from 1
+    torch.get_num_threads()  # torch sets up a thread at its first use, from the number set last anywhere: now, from 1

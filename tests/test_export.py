@@ -114,9 +114,8 @@ def test_the_file_lies_beside_the_model_and_never_replaces_it(small_model, tmp_p
     assert small_model.read_bytes() == before
 
 
-def test_the_command_and_the_loop_of_the_readme(script, tmp_path, monkeypatch):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("## In a player or a game engine\n")[2].partition("\n## ")[0]
+def test_the_command_and_the_loop_of_the_document(script, tmp_path, monkeypatch):
+    section = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     command, = re.findall(r"python (export.py) (--inference_model=(\S+))", section)
     loop, = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     source, target = ROOT / command[2], tmp_path / command[2].replace(".pth", ".onnx")

@@ -1,35 +1,23 @@
+import importlib.util
 import math
+import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from test_kernels_taps import tap_position
 
-from kernels.taps import GEOMETRIES, sampling_grid
-from sphere import pixel_to_sphere, sphere_to_pixel
-from spherical_conv import SphereConv2d, SphereMaxPool2d, multiply
+import spherical_conv
+from benchmarks.straightforward import sphere_conv
+from kernels import cpu, reference
+from kernels.taps import GEOMETRIES
+from spherical_conv import SphereConv2d, SphereMaxPool2d
 
 SIZES = st.tuples(st.integers(2, 9), st.integers(2, 8).map(lambda half: 2 * half))
-
-
-def tap_position(i, j, a, b, height, width, stride, geometry):
-    """One tap by the formulas as they are written, in scalars: row and column before any wrapping."""
-    dlat, dlon = math.pi / height, 2 * math.pi / width
-    if geometry == "exact":
-        row, col = (i + 0.5) * height / math.ceil(height / stride) - 0.5, (j + 0.5) * stride - 0.5
-    else:
-        row, col = stride * i, stride * j
-    lat, lon = math.pi / 2 - (row + 0.5) * dlat, (col + 0.5) * dlon - math.pi
-    if a == b == 0:
-        return row, col
-    x, y = b * math.tan(dlon), -a * math.tan(dlat) / math.cos(b * dlon)
-    rho = math.hypot(x, y)
-    nu = math.atan(rho)
-    lat_tap = math.asin(max(-1, min(1, math.cos(nu) * math.sin(lat) + y * math.sin(nu) * math.cos(lat) / rho)))
-    up, right = rho * math.cos(lat) * math.cos(nu) - y * math.sin(lat) * math.sin(nu), x * math.sin(nu)
-    lon_tap = lon + (math.atan2(right, up) if geometry == "exact" else math.atan(right / up))
-    return (math.pi / 2 - lat_tap) / dlat - 0.5, (lon_tap + math.pi) / dlon - 0.5
 
 
 def pixel(image, row, col, geometry):
@@ -41,7 +29,7 @@ def pixel(image, row, col, geometry):
     return np.zeros(C) if outside else image[:, row, col % W]
 
 
-def sample(image, row, col, geometry):
+def read_tap(image, row, col, geometry):
     """Bilinear, at a position as `tap_position` gives it."""
     W = image.shape[2]
     col = (round(col, 9)) % W
@@ -54,10 +42,10 @@ def sample(image, row, col, geometry):
     return (r + 1 - row) * upper + (row - r) * lower
 
 
-def slow_samples(image, stride, geometry):
-    """All samples of an image (C, H, W), float64, in plain loops: (H_out, W_out, 9, C)."""
+def slow_taps(image, stride, geometry):
+    """The values at all taps of an image (C, H, W), float64, in plain loops: (H_out, W_out, 9, C)."""
     _, H, W = image.shape
-    return np.array([[[sample(image, *tap_position(i, j, a, b, H, W, stride, geometry), geometry)
+    return np.array([[[read_tap(image, *tap_position(i, j, a, b, H, W, stride, geometry), geometry)
                        for a in (-1, 0, 1) for b in (-1, 0, 1)] for j in range(W // stride)]
                      for i in range(math.ceil(H / stride))])
 
@@ -69,68 +57,23 @@ def random_conv(in_channels, out_channels, geometry, stride=1, seed=0):
     return conv
 
 
-# ------------------------------------------------------------------------------------------------------------ geometry
-
-
-@given(SIZES, st.floats(-0.5, 8.4), st.floats(-0.5, 15.4))
-def test_pixels_and_sphere_invert_each_other(size, row, col):
-    H, W = size
-    assert sphere_to_pixel(*pixel_to_sphere(row, col, H, W), H, W) == pytest.approx((row, col))
-
-
-@pytest.mark.parametrize("size", ["12x20_stride1", "12x20_stride2", "24x40_stride1"])
-def test_released_grid_is_the_published_one(shared, size):
-    golden = np.load(shared / "golden" / "geometry.npz")
-    height, width, stride = map(int, size.replace("_stride", "x").split("x"))
-    rows, cols = sampling_grid(height, width, stride, "released")
-    np.testing.assert_allclose(rows, golden[f"rows_{size}"], atol=1e-6)
-    np.testing.assert_allclose(cols, golden[f"cols_{size}"], atol=1e-6)
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize(("height", "width", "stride"), [(5, 8, 1), (6, 10, 2), (7, 12, 2), (1, 4, 1), (4, 4, 2)])
-def test_grid_equals_the_formulas_one_tap_at_a_time(height, width, stride, geometry):
-    rows, cols = sampling_grid(height, width, stride, geometry)
-    half = 0.0 if geometry == "exact" else 0.5
-    assert rows.dtype == cols.dtype == np.float64
-    assert rows.shape == cols.shape == (math.ceil(height / stride), width // stride, 3, 3)
-    for (i, j, a, b), row in np.ndenumerate(rows):
-        expected_row, expected_col = tap_position(i, j, a - 1, b - 1, height, width, stride, geometry)
-        assert row == pytest.approx(expected_row - half, abs=1e-8)
-        if expected_row == pytest.approx(-0.5, abs=1e-8):
-            continue  # on the pole, which has every longitude
-        turn = (cols[i, j, a, b] + half - expected_col) / width  # a whole number of turns apart
-        assert turn == pytest.approx(round(turn), abs=1e-8)
-        assert -half <= cols[i, j, a, b] < width - half
-
-
-@pytest.mark.parametrize(("height", "width", "stride", "geometry", "message"), [
-    (6, 9, 1, "exact", "even width of at least 4, got 6 x 9"), (6, 2, 1, "exact", "even width"),
-    (0, 8, 1, "exact", "at least 1 row"), (6, 10, 4, "exact", "divide the width 10, got 4"),
-    (6, 8, 1, "planar", "geometry must be one of exact, released, released_wrap, got 'planar'")])
-def test_sizes_that_cannot_be_sampled(height, width, stride, geometry, message):
-    with pytest.raises(ValueError, match=message):
-        sampling_grid(height, width, stride, geometry)
-
-
-# ------------------------------------------------------------------------------------------------- convolution, pooling
-
-
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize(("height", "width", "stride"), [(6, 8, 1), (5, 12, 1), (6, 12, 2), (7, 8, 2), (1, 4, 1)])
 def test_convolution_and_pooling_equal_plain_loops(height, width, stride, geometry):
     image = np.random.default_rng(height).normal(size=(3, height, width))
-    samples = slow_samples(image, stride, geometry)  # (H_out, W_out, 9, C)
+    values = slow_taps(image, stride, geometry)  # (H_out, W_out, 9, C)
     x = torch.from_numpy(image)[None]
     conv = random_conv(3, 4, geometry, stride)
-    expected = np.einsum("hwtc,oct->ohw", samples, conv.weight.detach().numpy().reshape(4, 3, 9))
+    expected = np.einsum("hwtc,oct->ohw", values, conv.weight.detach().numpy().reshape(4, 3, 9))
     expected += conv.bias.detach().numpy()[:, None, None]
     np.testing.assert_allclose(conv(x)[0].detach().numpy(), expected, atol=1e-8)
     pooled = SphereMaxPool2d(stride, geometry)(x)[0]
-    np.testing.assert_allclose(pooled.numpy(), samples.max(axis=2).transpose(2, 0, 1), atol=1e-8)
+    np.testing.assert_allclose(pooled.numpy(), values.max(axis=2).transpose(2, 0, 1), atol=1e-8)
 
 
-def test_layers_equal_the_published_ones(shared):
+@pytest.mark.parametrize("kernels", [cpu, reference])
+def test_layers_equal_the_published_ones(shared, monkeypatch, kernels):
+    monkeypatch.setattr(spherical_conv, "cpu", kernels)
     golden = {name: torch.from_numpy(value) for name, value in np.load(shared / "golden" / "layers.npz").items()}
     conv = SphereConv2d(5, 7, stride=1, bias=True, geometry="released")
     conv.load_state_dict({"weight": golden["weight"], "bias": golden["bias"]})
@@ -212,29 +155,47 @@ def test_cpu_and_gpu_agree(geometry):
     torch.testing.assert_close(conv.cuda()(x.cuda()).cpu(), expected)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12),
-                                                  (torch.bfloat16, 3e-2)])
-def test_products_however_the_factors_lie_in_memory(dtype, tolerance):
-    kind = torch.float64 if dtype == torch.float64 else torch.float32
-    generator = torch.Generator().manual_seed(0)
-    for rows, inner, columns in [(144, 378, 640), (4, 333, 160), (1, 1, 1), (7, 5, 3)]:
-        a, b = (torch.randn(shape, generator=generator, dtype=kind) for shape in ((rows, inner), (inner, columns)))
-        expected = a.double() @ b.double()
-        scale = float(expected.abs().max())
-        for left in (a, a.t().contiguous().t(), torch.cat([a, a], dim=1)[:, :inner]):
-            for right in (b, b.t().contiguous().t(), torch.cat([b, b], dim=1)[:, columns:]):
-                with torch.no_grad():
-                    out = torch.empty(rows, columns, dtype=kind)
-                    assert multiply(left, right, dtype, out) is out
-                    product = multiply(left, right, dtype)
-                assert product.dtype == kind and torch.equal(out, product)
-                np.testing.assert_allclose(product, expected, rtol=0, atol=tolerance * scale)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_convolution_without_bias(geometry):
+    torch.manual_seed(0)
+    conv, x = SphereConv2d(2, 3, 1, bias=False, geometry=geometry), torch.randn(2, 2, 7, 12)
+    conv.bias = torch.zeros(3)
+    expected = sphere_conv(x, conv)
+    conv.bias = None
+    torch.testing.assert_close(conv(x), expected, atol=1e-5, rtol=0)
 
 
-def test_what_is_not_finite_is_seen_in_the_product():
-    a, b = torch.ones(20, 30), torch.ones(30, 40)
-    a[3, 4] = torch.nan
-    b[5, 6] = torch.inf
-    product = multiply(a, b, torch.float32)
-    assert product[3].isnan().all() and product[:3, 6].isinf().all()
-    assert product.isfinite().sum() == 19 * 39
+# ------------------------------------------------------------------------------------------------ which kernels serve
+
+
+def test_float32_on_a_cpu_has_kernels_of_its_own():
+    x = torch.zeros(1, 1, 4, 8)
+    assert spherical_conv.kernels_for(x) is cpu
+    assert spherical_conv.kernels_for(x.double()) is spherical_conv.kernels_for(x.bfloat16()) is reference
+    with torch.autocast("cpu", torch.bfloat16):
+        assert spherical_conv.kernels_for(x) is reference
+
+
+def test_without_numba_the_reference_serves_and_one_warning_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)  # import numba is an ImportError
+    monkeypatch.delattr(sys.modules["kernels"], "cpu")
+    for name in ("cpu", "cpu_lstm", "cpu_sampling", "gemm", "simd"):
+        monkeypatch.delitem(sys.modules, f"kernels.{name}")
+    file = importlib.util.spec_from_file_location("spherical_conv_without_numba", ROOT / "spherical_conv.py")
+    without_numba = importlib.util.module_from_spec(file)
+    file.loader.exec_module(without_numba)
+    x, pool = torch.randn(1, 2, 6, 8), without_numba.SphereMaxPool2d(2, "exact")
+    with pytest.warns(RuntimeWarning, match="numba cannot be used .*times slower"):
+        pooled = pool(x)
+    torch.testing.assert_close(pooled, SphereMaxPool2d(2, "exact")(x))
+    with warnings.catch_warnings(action="error"):
+        pool(x)
+        pool(x.double())
+
+
+def test_an_error_in_the_kernels_own_files_is_not_taken_for_a_missing_numba(monkeypatch):
+    monkeypatch.delattr(sys.modules["kernels"], "cpu")
+    monkeypatch.setitem(sys.modules, "kernels.cpu", None)
+    file = importlib.util.spec_from_file_location("spherical_conv_broken", ROOT / "spherical_conv.py")
+    with pytest.raises(ImportError):
+        file.loader.exec_module(importlib.util.module_from_spec(file))

@@ -1,15 +1,22 @@
-"""The CPU's matrix gemm, on vector and on tile registers, against float64."""
+"""The matrix products of the CPU's kernels against float64."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import amx, gemm
-from kernels.gemm import COLUMNS, PIXELS, ROWS, add_product, block_product, multiply, pack, padded
+from kernels.gemm import (
+    COLUMNS,
+    PIXELS,
+    ROWS,
+    add_transposed_product,
+    block_product,
+    multiply_packed,
+    pack,
+    padded,
+)
 from kernels.simd import inlined
 
-ON_TILES = pytest.mark.skipif(not gemm.ON_TILES, reason="this processor has no tile registers (AMX)")
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)
 
 
@@ -24,7 +31,7 @@ def factors(sizes, exponent, seed):
 
 
 def fill_up(matrix, rows, columns):
-    """In the corner of a larger matrix, of zeros: where products ask for that."""
+    """Padded with zeros to multiples of these numbers of rows and columns, as products ask for it."""
     larger = np.zeros((padded(len(matrix), rows), padded(matrix.shape[1], columns)), np.float32)
     larger[:len(matrix), :matrix.shape[1]] = matrix
     return larger
@@ -35,13 +42,13 @@ def check(sizes, exponent=0, seed=0):
     rows, inner, columns = sizes
     packed, right = pack(a), fill_up(b, 1, PIXELS)
     out = np.full((rows + 1, right.shape[1] + 1), np.nan, np.float32)
-    multiply(packed, right, out[:rows, :-1])
+    multiply_packed(packed, right, out[:rows, :-1])
     assert np.all(np.abs(out[:rows, :columns] - exact) <= limit)
     assert np.isnan(out[rows]).all() and np.isnan(out[:, -1]).all()  # nothing is written beside it
     left, right = fill_up(a, ROWS, PIXELS), fill_up(b.T, COLUMNS, PIXELS)
     total = np.zeros((len(left), len(right)), np.float32)
     for count in (1, 2):
-        add_product(packed, total, left, right)
+        add_transposed_product(left, right, total)
         assert np.all(np.abs(total[:rows, :columns] - count * exact) <= count * limit)
 
 
@@ -69,11 +76,9 @@ def test_products_are_as_exact_as_float32(sizes, exponent, seed):
     check(sizes, exponent, seed)
 
 
-@pytest.mark.parametrize("tiles", [pytest.param(True, marks=ON_TILES), False])
 @pytest.mark.parametrize("sizes", [(144, 379, 640), (325, 144, 96), (4, 333, 160), (36, 109, 320), (0, 36, 32),
                                    (1, 1, 1)])
-def test_products_of_the_sizes_that_the_model_needs(monkeypatch, tiles, sizes):
-    monkeypatch.setattr(gemm, "ON_TILES", tiles)
+def test_products_of_the_sizes_that_the_model_needs(sizes):
     check(sizes)
 
 
@@ -81,42 +86,5 @@ def test_what_is_not_finite_is_seen_in_a_product():
     a, b, out = np.ones((20, 30), np.float32), np.ones((30, 64), np.float32), np.empty((20, 64), np.float32)
     a[3, 4] = np.nan
     b[5, 6] = np.inf
-    multiply(pack(a), b, out)
+    multiply_packed(pack(a), b, out)
     assert np.isnan(out[3]).all() and np.isinf(out[:3, 6]).all() and np.isfinite(out).sum() == 19 * 63
-
-
-@ON_TILES
-@settings(deadline=None)
-@given(SIZES, st.integers(-30, 30), st.integers(0, 99))
-def test_tiles_multiply_as_exactly_as_float32(sizes, exponent, seed):
-    a, b, exact, limit = factors(sizes, exponent, seed)
-    out, total = np.full(exact.shape, np.nan, np.float32), np.zeros(exact.shape, np.float32)
-    amx.multiply(amx.pack(a), b, out)
-    amx.add_product(total, a, np.ascontiguousarray(b.T))
-    limit *= 0.4
-    assert np.all(np.abs(out - exact) <= limit) and np.all(np.abs(total - exact) <= limit)
-
-
-@ON_TILES
-def test_tiles_take_every_number_that_float32_has_apart():
-    """Numbers with all 24 bits set, times one: nothing is lost, whichever place of a tile they stand in."""
-    numbers = np.float32(1) + np.arange(64 * 64, dtype=np.float32).reshape(64, 64) * np.float32(2.0 ** -23) * 2047
-    numbers[::2] *= np.float32(-1e-20)
-    numbers[:, ::3] *= np.float32(3e17)
-    one, out = np.eye(64, dtype=np.float32), np.empty_like(numbers)
-    amx.multiply(amx.pack(numbers), one, out)
-    np.testing.assert_array_equal(out, numbers)
-    amx.multiply(amx.pack(one), numbers, out)
-    np.testing.assert_array_equal(out, numbers)
-    total = np.zeros_like(numbers)
-    amx.add_product(total, one, np.ascontiguousarray(numbers.T))
-    np.testing.assert_array_equal(total, numbers)
-
-
-@ON_TILES
-def test_what_is_not_finite_is_seen_in_a_product_on_tiles():
-    a, b, out = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32), np.empty((20, 40), np.float32)
-    a[3, 4] = np.nan
-    b[5, 6] = np.inf
-    amx.multiply(amx.pack(a), b, out)
-    assert not np.isfinite(out[3]).any() and not np.isfinite(out[:, 6]).any() and np.isfinite(out).sum() == 19 * 39

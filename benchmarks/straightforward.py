@@ -1,5 +1,5 @@
-"""What the fast model is compared with: the straightforward formulation, which gives the same numbers, and a planar
-model of the same widths, which is what a user without a sphere would run."""
+"""The yardsticks of the benchmarks and tests: the straightforward formulation by `grid_sample`, which gives the model's
+numbers, and a planar model of the same widths, which a user without a sphere would run."""
 
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from model import latitude_channels
 
 @lru_cache(maxsize=16)
 def normalised_grid(height, width, stride, geometry, device, dtype):
-    """`sampling_grid` for grid_sample (align_corners=False) of what `pad` returns: (1, 3 H_out, 3 W_out, 2)."""
+    """`sampling_grid` as grid_sample (align_corners=False) reads the result of `pad`: (1, 3 H_out, 3 W_out, 2)."""
     rows, cols = sampling_grid(height, width, stride, geometry)
     top, side = (geometry == "exact"), (geometry != "released")
     y = (2 * (rows + top) + 1) / (height + 2 * top) - 1
@@ -25,7 +25,7 @@ def normalised_grid(height, width, stride, geometry, device, dtype):
 
 
 def pad(x, geometry):
-    """The image with one more column, and in `exact` one more row, on each side, so that zeros outside do no harm."""
+    """The image with one more column, and in `exact` one more row, on each side: grid_sample itself has zeros there."""
     if geometry == "exact":
         beyond = x.roll(x.shape[3] // 2, dims=3)
         x = torch.cat([beyond[:, :, :1], x, beyond[:, :, -1:]], dim=2)
@@ -56,8 +56,8 @@ def conv_lstm(conv, x, state):
     return torch.sigmoid(o) * torch.tanh(cell), cell
 
 
-def straightforward(model, frames):
-    """What an `SST_Sal` computes, with its weights: (B, T, C, H, W) -> (B, T, 1, H, W)."""
+def straightforward_maps(model, frames):
+    """What an `SST_Sal` computes: (B, T, C, H, W) -> (B, T, 1, H, W)."""
     encoder, decoder = model.encoder["lstm"], model.decoder["lstm"]
     if model.latitude:
         frames = torch.cat([frames, latitude_channels(frames)], dim=2)
