@@ -23,13 +23,37 @@ __all__ = ["GEOMETRIES", "SphereConv2d", "SphereMaxPool2d", "kernels_for", "samp
 def kernels_for(x):
     """The module whose conv, max_pool and lstm_step serve x: this is decided here and nowhere else.
 
-    `kernels.cpu` for float32 on a CPU, where numba is there and autocast asks for nothing else, or `kernels.reference`.
+    For float32, `kernels.cpu` on a CPU, where numba is there and autocast asks for nothing else; `kernels.cuda` on a
+    GPU where Triton is there; else `kernels.reference`.
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    if x.device.type != "cpu":
+        return kernels_of_device(x.device) if x.dtype == torch.float32 else reference
+    if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return reference
     if cpu is None:
         warn_without_numba()
     return cpu or reference
+
+
+@lru_cache
+def kernels_of_device(device):
+    """The module that serves float32 on a device that is no CPU. Where that is the reference, a warning says why, once
+    in a process; Triton is imported only now, since that takes time."""
+    why = f"Triton has no kernels for {device.type}"
+    if device.type == "cuda":
+        try:
+            from kernels import cuda
+        except ImportError as problem:  # Triton is not installed: it comes with torch on Linux
+            if (problem.name or "").startswith("kernels"):
+                raise
+            why = f"Triton cannot be used: {problem}"
+        else:
+            if torch.cuda.get_device_capability(device) >= (8, 0):
+                return cuda
+            why = f"{torch.cuda.get_device_name(device)} is older than Triton's kernels need (compute capability 8.0)"
+    warnings.warn(f"{why}; the network runs on {device} in plain PyTorch, which gives the same numbers more slowly",
+                  RuntimeWarning, stacklevel=2)
+    return reference
 
 
 @lru_cache

@@ -27,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import report
 from benchmarks.straightforward import straightforward_maps
+from distributed import choose_device
 from files import write_image
 from maps import grey_levels
 from model import load_model
-from video.decode import sample_frames
+from video.decode import all_frames
 from video.encode import write_video
 from video.resize import resized
 from video.sources import list_frame_folders
@@ -52,14 +53,15 @@ def parse(argv):
 
 def write_clip(source, path, rows, seconds):
     """Writes a video again in another size, at 30 frames a second, from its beginning wherever it has ended."""
-    frames = (frame for again in cycle([source]) for _, frame in sample_frames(again, 1, "mono"))
+    frames = (frame for again in cycle([source]) for frame in all_frames(again))
     large = (cv2.resize(frame, (2 * rows, rows), interpolation=cv2.INTER_CUBIC) for frame in frames)
     write_video(path, islice(large, 30 * seconds), 30)
 
 
 def predict_straightforwardly(clips, model, results):
     """What a script without any of our care does with clips/frames and clips/optical_flow."""
-    model = load_model(model, torch.device("cpu"))
+    device = choose_device("")
+    model = load_model(model, device)
     for video in list_frame_folders(clips / "frames", {}):
         for window, first, kept in split_windows(video.images, 20, 4):
             inputs = []
@@ -69,7 +71,7 @@ def predict_straightforwardly(clips, model, results):
                 inputs.append(np.concatenate(images, axis=2))
             frames = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)[None].float() / 255
             with torch.no_grad():
-                maps = straightforward_maps(model, frames)[0, :, 0].numpy()
+                maps = straightforward_maps(model, frames.to(device))[0, :, 0].cpu().numpy()
             for position in range(kept, first + len(window)):
                 (results / video.id).mkdir(parents=True, exist_ok=True)
                 write_image(results / video.id / video.images[position].name, grey_levels(maps[position - first]))
@@ -121,7 +123,7 @@ def main(argv):
     if options.straightforward:
         predict_straightforwardly(options.straightforward, options.model, options.straightforward.parent / "results")
         return
-    with report.written("end_to_end", argv, torch.device("cpu")) as line, tempfile.TemporaryDirectory() as folder:
+    with report.written("end_to_end", argv, choose_device("")) as line, tempfile.TemporaryDirectory() as folder:
         compare(options, Path(folder), line)
 
 

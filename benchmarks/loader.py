@@ -10,6 +10,7 @@ bytes that are sent to a GPU.
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,15 +24,14 @@ from benchmarks import report  # noqa: E402
 from dataset import TrainingWindows, find_videos  # noqa: E402
 from files import write_image  # noqa: E402
 from video import image_cache  # noqa: E402
-from video.decode import sample_frames  # noqa: E402
+from video.decode import all_frames  # noqa: E402
 
 VIDEOS, FRAMES, EPOCHS = 12, 100, 5
 
 
 def write_videos(folder):
     """Frames of the sample clip as frames, flow and maps of several videos."""
-    clip = sample_frames(ROOT / "data" / "videos" / "sample.mp4", 1, "mono")
-    images = [image for _, image in clip if image is not None][:FRAMES]
+    images = list(islice(all_frames(ROOT / "data" / "videos" / "sample.mp4"), FRAMES))
     for kind in ("frames", "flow", "maps"):
         for video in range(VIDEOS):
             (folder / kind / f"{video:03d}").mkdir(parents=True)

@@ -39,6 +39,7 @@ def parse(argv):
     parser.add_argument("--hidden", type=int, default=36, help="channels of the encoder's state")
     parser.add_argument("--geometry", choices=GEOMETRIES, default="released")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("float32", "tf32", "bf16"), default="float32", help="on a GPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="on a CPU")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--growth", action="store_true")
@@ -50,9 +51,20 @@ def formulation(name, options):
     """(a function from frames to maps, its module), with the same weights each time."""
     torch.manual_seed(0)
     model = SST_Sal(options.inputs, options.hidden, options.geometry).to(options.device)
-    if name == "planar":
-        model = Planar(options.inputs, options.hidden).to(options.device)
-    return (lambda frames: straightforward_maps(model, frames)) if name == "straightforward" else model, model
+    if name.startswith("planar"):
+        model = Planar(options.inputs, options.hidden, compiled=name == "planar, compiled").to(options.device)
+    forward = (lambda frames: straightforward_maps(model, frames)) if name == "straightforward" else model
+
+    def in_precision(frames):
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+            return forward(frames).float()
+
+    return in_precision, model
+
+
+def formulations(options):
+    """Their names. torch.compile needs its compiler for the device, which is sure to be there only on a GPU."""
+    return FORMULATIONS[:2] + ("planar, compiled",) * on_gpu(options) + FORMULATIONS[2:]
 
 
 def clip(options):
@@ -80,6 +92,8 @@ TASKS = {"prediction": predict, "training step": train_step}
 
 def seconds(task, name, options, frames):
     forward, model = formulation(name, options)
+    if frames.is_cuda:
+        torch.cuda.synchronize()
     start = time.perf_counter()
     TASKS[task](forward, model, frames)
     if frames.is_cuda:
@@ -97,7 +111,7 @@ def peak_memory():
 
 
 def memory_of_one(task, name, options):
-    torch.set_num_threads(options.threads)
+    prepare(options)
     forward, model = formulation(name, options)
     frames = clip(options)
     if frames.is_cuda:
@@ -111,22 +125,25 @@ def memory_of_one(task, name, options):
 
 
 def memory(task, name, options):
-    """Bytes that a task needs at its peak, in a new process. To be asked while this one is small: some systems count
-    the memory of the process that starts another as the new one's."""
+    """Bytes that a task needs at its peak; on a CPU, in a new process. To be asked while this one is small: some
+    systems count the memory of the process that starts another as the new one's."""
+    if on_gpu(options):  # whose own count starts afresh in one process, too
+        return memory_of_one(task, name, options)
     with multiprocessing.get_context("spawn").Pool(1) as process:
         return process.apply(memory_of_one, (task, name, options))
 
 
 def compare(options, line):
     """Writes a table for each task, a line at a time."""
-    peaks = {(task, name): memory(task, name, options) for task in TASKS for name in FORMULATIONS}
+    names, digits = formulations(options), ".3f" if on_gpu(options) else ".1f"
+    peaks = {(task, name): memory(task, name, options) for task in TASKS for name in names}
     frames = clip(options)
     for task, run in TASKS.items():
-        times = {name: [] for name in FORMULATIONS}
-        for name in FORMULATIONS:
+        times = {name: [] for name in names}
+        for name in names:
             seconds(task, name, options, frames[:, :2])  # builds the sampling positions, wakes the threads
         for _ in range(options.repeats):
-            for name in FORMULATIONS:
+            for name in names:
                 times[name].append(seconds(task, name, options, frames))
         results = {name: run(*formulation(name, options), frames) for name in ("straightforward", "ours")}
         difference = float((results["ours"] - results["straightforward"]).abs().max())
@@ -136,16 +153,27 @@ def compare(options, line):
         line(f"\n{task}, {options.batch} x {options.frames} x {options.inputs} x {options.size[0]} x "
              f"{options.size[1]}, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
              "| | ms a frame: median | fastest | speed | peak memory, MB | difference |\n|---|---|---|---|---|---|")
-        for name in FORMULATIONS:
+        for name in names:
             speed = statistics.median(a / b for a, b in zip(times["straightforward"], times[name]))
-            line(f"| {name} | {1e3 * statistics.median(times[name]) / count:.1f} | "
-                 f"{1e3 * min(times[name]) / count:.1f} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
+            line(f"| {name} | {1e3 * statistics.median(times[name]) / count:{digits}} | "
+                 f"{1e3 * min(times[name]) / count:{digits}} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
                  f"{f'{difference:.1e}' if name == 'ours' else ''} |")
 
 
+def on_gpu(options):
+    return torch.device(options.device).type == "cuda"
+
+
+def prepare(options):
+    """Sets what holds for the whole process."""
+    torch.set_num_threads(options.threads)
+    torch.set_float32_matmul_precision("high" if options.precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = options.precision == "tf32"  # of the other formulations' convolutions
+
+
 def where(options):
-    if torch.device(options.device).type == "cuda":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    if on_gpu(options):
+        return f"{options.precision}, {torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{options.threads} CPU threads, torch {torch.__version__}"
 
 
@@ -186,7 +214,7 @@ def quick(options):
 
 def main(argv):
     options = parse(argv)
-    torch.set_num_threads(options.threads)
+    prepare(options)
     if options.quick:
         return 0 if quick(options) else 1
     with report.written("model", argv, torch.device(options.device)) as line:

@@ -24,7 +24,7 @@ from distributed import choose_device  # noqa: E402
 from files import write_image  # noqa: E402
 from flow.folders import make_flow  # noqa: E402
 from flow.methods import FlowSettings, load_flows  # noqa: E402
-from video.decode import sample_frames  # noqa: E402
+from video.decode import all_frames  # noqa: E402
 
 FRAMES = 48
 
@@ -33,7 +33,7 @@ def main(method="dis", height="512"):
     height, device = int(height), choose_device("")
     size = 2 * height, height
     frames = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-              for _, frame in islice(sample_frames(ROOT / "data" / "videos" / "sample.mp4", 1, "mono"), FRAMES)]
+              for frame in islice(all_frames(ROOT / "data" / "videos" / "sample.mp4"), FRAMES)]
     with (report.written("optical_flow", [method, height], device) as line,
           tempfile.TemporaryDirectory() as folder):
         folder, weights = Path(folder), ""

@@ -65,15 +65,15 @@ def straightforward_maps(model, frames):
                       lambda x: sphere_conv(x, decoder.conv), encoder.hidden_dim)
 
 
-def recurrence(frames, encoder, pool, decoder, hidden_dim):
+def recurrence(frames, encoder, pool, decoder, hidden_dim, step=conv_lstm):
     """The network around its three layers, frame by frame."""
     B, T, C, H, W = frames.shape
     encoder_state = (frames.new_zeros(B, hidden_dim, H, W),) * 2
     decoder_state = (frames.new_zeros(B, 1, -(-H // 2), W // 2),) * 2
     maps = []
     for frame in frames.unbind(dim=1):
-        encoder_state = conv_lstm(encoder, frame, encoder_state)
-        decoder_state = conv_lstm(decoder, pool(encoder_state[0]), decoder_state)
+        encoder_state = step(encoder, frame, encoder_state)
+        decoder_state = step(decoder, pool(encoder_state[0]), decoder_state)
         maps.append(F.interpolate(decoder_state[0], size=(H, W), mode="nearest"))
     return torch.stack(maps, dim=1)
 
@@ -82,11 +82,12 @@ def recurrence(frames, encoder, pool, decoder, hidden_dim):
 
 
 class Planar(nn.Module):
-    """The same network with plain 3x3 convolutions and max-pooling, channels last."""
+    """The same network with plain 3x3 convolutions and max-pooling, channels last. compiled: by torch.compile, a step
+    of a layer at a time."""
 
-    def __init__(self, input_dim, hidden_dim):
+    def __init__(self, input_dim, hidden_dim, compiled=False):
         super().__init__()
-        self.hidden_dim = hidden_dim
+        self.hidden_dim, self.step = hidden_dim, torch.compile(conv_lstm) if compiled else conv_lstm
         self.encoder = nn.Conv2d(input_dim + hidden_dim, 4 * hidden_dim, 3, padding=1)
         self.decoder = nn.Conv2d(hidden_dim + 1, 4, 3, padding=1)
         self.to(memory_format=torch.channels_last)
@@ -94,4 +95,5 @@ class Planar(nn.Module):
     def forward(self, frames):
         B, T, C, H, W = frames.shape
         frames = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (B, T))
-        return recurrence(frames, self.encoder, nn.MaxPool2d(3, stride=2, padding=1), self.decoder, self.hidden_dim)
+        return recurrence(frames, self.encoder, nn.MaxPool2d(3, stride=2, padding=1), self.decoder, self.hidden_dim,
+                          self.step)
