@@ -12,22 +12,30 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from errors import InputError
-from files import frame_number, number_images
+from files import number_images
+from video.catalogue import read_catalogue
 from video.image_cache import open_array
+from video.names import explain_missing, find_folders
+from video.stored_maps import find_maps
 
 PADDING = -1  # index of a dummy clip with zero loss, so that every process has a last batch
 
 
 class TrainingVideo(NamedTuple):
-    """One video's images, each list ordered by frame number. There may be fewer maps and flows than frames."""
+    """One video's images, each {frame number: path} in order (of maps also `StoredMap`). There may be fewer maps and
+    flows than frames."""
 
     name: str
-    frames: list[Path]
-    maps: list[Path]
-    flows: list[Path]  # empty for training without flow
+    frames: dict
+    maps: dict
+    flows: dict  # empty for training without flow
 
     def sources(self):
         """What to cache, as (images, flags of cv2.imread): frames, maps and, where used, flows."""
+        return [(list(images.values()), flags) for images, flags in self.kinds()]
+
+    def kinds(self):
+        """(images by frame number, flags of cv2.imread) of each kind that is used."""
         kinds = [(self.frames, cv2.IMREAD_COLOR), (self.maps, cv2.IMREAD_GRAYSCALE), (self.flows, cv2.IMREAD_COLOR)]
         return [(images, flags) for images, flags in kinds if images]
 
@@ -38,31 +46,45 @@ def split_videos(names, validation_split):
     return names[count:], names[:count]
 
 
-def find_videos(names, frames_dir, gt_dir, optical_flow_dir):
-    """A `TrainingVideo` for each name: the frames frames_dir/VIDEO/VIDEO_FRAME.png, and those maps in gt_dir/VIDEO and
-    flow images in optical_flow_dir/VIDEO ("": no flow) that have a frame's number. Raises InputError naming each video
-    that has no frames, no maps or no flow at all. `TrainingWindows` leaves out single frames that have none."""
-    companions = [("ground-truth maps", gt_dir, "gaze.py")]
-    if optical_flow_dir:
-        companions.append(("flow images", optical_flow_dir, "optical_flow.py"))
-    videos, problems = [], []
+def find_videos(names, frames_dir, gt_dir, optical_flow_dir, frames_ids="", gt_first_frame=0):
+    """A `TrainingVideo` for each name that has ground-truth maps: its frames in frames_dir, and of its maps in gt_dir
+    and its flow images in optical_flow_dir ("": no flow) those that have a frame's number. frames_ids: see
+    `find_folders`; gt_first_frame: see `find_maps`.
+
+    Raises InputError naming each video that has no frames or no flow at all, or if no video has maps. `TrainingWindows`
+    leaves out single frames that have none.
+    """
+    rows = read_catalogue(frames_dir)
+    folders = find_folders(names, frames_dir, rows, frames_ids)
+    videos, problems, mapless = [], [], []
     for name in names:
-        frames = number_images(Path(frames_dir, name))
+        folder = folders.get(name, name)
+        frames = number_images(Path(frames_dir, folder)) if name in folders else {}
         if not frames:
-            problems.append(f"{Path(frames_dir, name)} holds no frames (NAME_NUMBER.png) of video {name}")
+            problems.append(explain_missing(name, frames_dir, rows))
             continue
-        found = []
-        for kind, folder, script in companions:
-            images = number_images(Path(folder, name))
-            found.append([images[number] for number in frames if number in images])
-            if not found[-1]:
-                problems.append(f"{Path(folder, name)} holds no {kind} for the frames of video {name} ({script} makes "
-                                "them)")
-        maps, flows = (*found, [])[:2]
-        videos.append(TrainingVideo(name, list(frames.values()), maps, flows))
+        maps = common(find_maps(gt_dir, name, gt_first_frame, list(frames)), frames)
+        if not maps:
+            mapless.append(name)
+            continue
+        flows = {}
+        if optical_flow_dir:
+            flows = common(number_images(Path(optical_flow_dir, folder)), frames)
+            if not flows:
+                problems.append(f"{Path(optical_flow_dir, folder)} holds no flow images for the frames of video {name} "
+                                "(optical_flow.py makes them)")
+        videos.append(TrainingVideo(name, frames, maps, flows))
+    if mapless and not videos:
+        problems += [f"{Path(gt_dir, name)} holds no ground-truth maps for the frames of video {name} (gaze.py makes "
+                     "them)" for name in mapless]
     if problems:
         raise InputError("\n".join(problems))
     return videos
+
+
+def common(images, frames):
+    """Those of the images, {frame number: path}, that have a frame's number, in the order of the frames."""
+    return {number: images[number] for number in frames if number in images}
 
 
 class TrainingWindows(Dataset):
@@ -78,7 +100,7 @@ class TrainingWindows(Dataset):
         self.length = length
         self.arrays = arrays
         self.names = [video.name for video in videos]
-        self.numbers = [[frame_number(path) for path in video.frames] for video in videos]
+        self.numbers = [list(video.frames) for video in videos]
         self.windows = []  # (video, first row in each of its arrays)
         self.left_out, self.too_short = 0, []
         constant = []
@@ -124,8 +146,8 @@ class TrainingWindows(Dataset):
 def complete_windows(video, starts, length):
     """Yields, for each window that has all its maps and flow, the row where it begins in each of the video's arrays.
     starts: the rows where windows begin among the frames."""
-    numbers = [frame_number(path) for path in video.frames]
-    rows = [{frame_number(path): row for row, path in enumerate(images)} for images, _ in video.sources()]
+    numbers = list(video.frames)
+    rows = [{number: row for row, number in enumerate(images)} for images, _ in video.kinds()]
     for start in starts:
         window = numbers[start : start + length]
         if all(number in kind for number in window for kind in rows):
@@ -134,9 +156,9 @@ def complete_windows(video, starts, length):
 
 def constant_maps(video, array, rows, length):
     """Paths of the maps that have one value everywhere, in the windows that begin at these rows of `array`."""
-    maps = open_array(array)
+    maps, paths = open_array(array), list(video.maps.values())
     return [path for row in rows
-            for path in compress(video.maps[row : row + length], np.ptp(maps[row : row + length], axis=(1, 2)) == 0)]
+            for path in compress(paths[row : row + length], np.ptp(maps[row : row + length], axis=(1, 2)) == 0)]
 
 
 class EpochBatches(Sampler):

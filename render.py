@@ -7,6 +7,9 @@
 The seed decides everything. An interrupted command continues where it stopped. Options: --help.
 """
 
+from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
+
+# isort: split
 import argparse
 import json
 from pathlib import Path
@@ -14,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from errors import InputError, run
 from files import list_images, write_text
 from synthetic.landscape import EYE
 from synthetic.material import write_material
@@ -23,6 +25,8 @@ from synthetic.scene import STILL, Scene, Thing, forest
 from synthetic.shapes import PAINT, balloon, bird, house, runner, sailboat, walker
 from video.decode import list_videos
 from video.encode import write_video
+from video.projection import PROJECTIONS
+from video.unused import unused_files
 
 SAMPLE_HEIGHT, SAMPLE_FPS, SAMPLE_SECONDS = 512, 24, 6
 
@@ -79,8 +83,11 @@ def material(options):
     if options.height % 2:
         raise InputError(f"--height must be even (H.264 videos are), got {options.height}")
     made_with = {name: getattr(options, name) for name in ("frames", "height", "seed")}
-    claim(options.folder, {"sources": [source.name for source in sorted(sources)], **made_with})
-    write_material(sources, options.folder, options.clips, **made_with)
+    projection = {"projection": options.projection} if options.projection else {}
+    claim(options.folder, {"sources": [source.name for source in sorted(sources)], **made_with, **projection})
+    write_material(sources, options.folder, options.clips, **made_with, **projection)
+    if unused := [line for path in options.sources if path.is_dir() for line in unused_files(path)]:
+        raise InputError("\n".join(unused))
 
 
 class Parser(argparse.ArgumentParser):
@@ -125,6 +132,7 @@ def main(argv):
     command.add_argument("--clips", type=at_least(1), default=200, help="number of clips")
     command.add_argument("--frames", type=at_least(1), default=22, help="frames of a clip, 8 a second")
     command.add_argument("--height", type=at_least(16), default=320, help="rows of a frame; columns are twice as many")
+    command.add_argument("--projection", choices=("", *PROJECTIONS), default="", help="of the videos; '' = the file's")
     command.add_argument("--seed", type=at_least(0), default=0)
     command.set_defaults(make=material)
 

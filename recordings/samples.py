@@ -1,15 +1,18 @@
-"""Gaze samples of one video, which every reader of this folder returns: when somebody looked where."""
+"""What every reader of this folder returns: who looked where, and when, in one video."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+FRAMES = 2**31          # indices of frames are below
+SECONDS = 1e7           # and times too, so that their frames are
+
 
 class Samples(NamedTuple):
     """Gaze samples of one video, each array (N,)."""
 
-    frame: np.ndarray      # index of a frame of the source video
-    longitude: np.ndarray  # degrees, [-180, 180], 0 in the middle of the panorama, east positive
+    frame: np.ndarray      # index of a frame of the source video, from 0
+    longitude: np.ndarray  # degrees, [-180, 180], 0 in the middle of the panorama, east (right) positive
     latitude: np.ndarray   # degrees, [-90, 90], north positive
     user: np.ndarray       # names, "" where not known
 
@@ -21,11 +24,64 @@ class Samples(NamedTuple):
 NO_SAMPLES = Samples(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, object))
 
 
-def valid(samples):
-    """The samples with a possible frame index and direction, the index as int64. (Comparisons with NaN are false.)"""
-    samples = samples.where((samples.frame >= 0) & (samples.frame < 2**31)
-                            & (np.abs(samples.longitude) <= 180) & (np.abs(samples.latitude) <= 90))
-    return samples._replace(frame=samples.frame.astype(np.int64))
+class Recording(NamedTuple):
+    """What one file says of one video."""
+
+    video: str              # the data set's name of it
+    kind: str               # "gaze": where the eyes look; "head": where the head points
+    samples: Samples        # where the frame is not known but the time is, its `frame` is NaN in all of them
+    time: np.ndarray        # (N,) seconds from the video's beginning, NaN where not known
+    eye: str = ""           # "L" or "R" where both eyes of a user have a recording each
+
+
+class Options(NamedTuple):
+    """What a user may ask of the readers."""
+
+    kind: str = ""              # "head" or "gaze": which one of a format that has both; "" = gaze
+    fixations: str = "samples"  # "recorded": only what the data set itself calls fixations, where it says so
+    table_origin: str = "top"   # "top" or "bottom": where fractions v of a table are 0
+    table_first_frame: int = 0  # number of the first frame in a table
+    table_time: str = "s"       # unit of times in a table whose column does not say it
+    names: frozenset = frozenset()  # names of the videos that are looked for
+
+
+def make_recording(video, kind, columns, time=None):
+    """(recording, number of rows that are skipped) of `columns`: frame or None, longitude, latitude, user, arrays (N,).
+    A row is skipped if its direction or its frame (without frames, its time) is impossible or NaN. time: (N,)
+    seconds."""
+    frame, longitude, latitude, user = columns
+    count = len(longitude)
+    time = np.full(count, np.nan) if time is None else time
+    with np.errstate(invalid="ignore"):  # comparisons with NaN are false
+        when = (time >= 0) & (time < SECONDS) if frame is None else (frame >= 0) & (frame < FRAMES)
+        chosen = when & (np.abs(longitude) <= 180) & (np.abs(latitude) <= 90)
+    frame = np.full(count, np.nan)[chosen] if frame is None else frame[chosen].astype(np.int64)
+    users = np.broadcast_to(np.array(user, object), count)
+    samples = Samples(frame, longitude[chosen], latitude[chosen], users[chosen])
+    return Recording(video, kind, samples, time[chosen]), count - int(chosen.sum())
+
+
+def split_videos(names, kind, columns, time=None):
+    """What `make_recording` returns, a list of recordings, for rows of several videos. names: (N,) of the videos."""
+    recordings, skipped = [], 0
+    order = np.argsort(names.astype(str), kind="stable") if len(set(names)) > 1 else np.arange(len(names))
+    for rows in np.split(order, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1) if len(names) else []:
+        frame, longitude, latitude, user = columns
+        part = (None if frame is None else frame[rows], longitude[rows], latitude[rows], user[rows])
+        recording, count = make_recording(str(names[rows[0]]), kind, part, None if time is None else time[rows])
+        recordings.append(recording)
+        skipped += count
+    return recordings, skipped
+
+
+def wrapped(longitude):
+    """Degrees of longitude in (-180, 180]."""
+    return 180 - (180 - longitude) % 360
+
+
+def frames_at(time, fps):
+    """Indices of the frames that are shown at `time`, seconds (N,). (30 * 0.1 is less than 3 by a rounding error.)"""
+    return np.floor(time * fps + 1e-8).astype(np.int64)
 
 
 def assign_frames(samples, numbers):

@@ -12,7 +12,6 @@ from recordings.ground_truth import count_maps
 from recordings.samples import Samples
 from scoring.baselines import leave_one_out, mean_map
 from scoring.scores import score_in_parts
-from sphere import solid_angle
 from video.image_cache import read_resized
 from video.pipeline import in_order
 
@@ -28,6 +27,7 @@ class ComparedVideo(NamedTuple):
     truth: np.ndarray       # (T, H, W) uint8
     predictions: list       # T paths of predicted maps
     samples: Samples        # fixations in those frames, none where they are not known
+    kind: str               # "gaze", "head", or "" where it is not known
 
 
 class OtherVideos(NamedTuple):
@@ -47,13 +47,13 @@ def predicted_maps(pool, paths, resolution):
     return np.stack(list(in_order(pool, lambda path: read_resized(path, cv2.IMREAD_GRAYSCALE, resolution), paths)))
 
 
-def score_videos(videos, training, sigma, prior):
+def score_videos(videos, training, sigma, prior, area):
     """{predictor: {video name: {column: scores (T,)}}} of the predictions and of every baseline that can be computed.
 
     videos: a list of `ComparedVideo`; training: `OtherVideos`; sigma: of the Gaussians of gaze maps, radians; prior:
-    the equator prior (H, W), whose size the maps have.
+    the equator prior (H, W), whose size the maps have; area: the weights of pixels, (H, W) or (H, 1).
     """
-    area, mean = solid_angle(*prior.shape), mean_map(training.maps) if training.maps else None
+    mean = mean_map(training.maps) if training.maps else None
     pooled = {video.name: pooled_counts(video.samples, *prior.shape) for video in videos}
     everywhere = sum(pooled.values()) + sum(pooled_counts(samples, *prior.shape) for samples in training.samples)
     named = any((video.samples.user != "").any() for video in videos)

@@ -39,16 +39,27 @@ def bootstrap(values, seed):
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
-def tables(scores, notes, seed):
-    """The means over videos as Markdown: one table weighted by solid angle, one plain, and the lines `notes` below."""
+def tables(scores, notes, seed, groups=None, weighting="solid angle"):
+    """The means over videos as Markdown: one table weighted, one plain, one of the model's weighted scores by groups of
+    videos, {group: [names]}, and the lines `notes` below. weighting: what the weights are, in words."""
     means = {predictor: video_means(videos) for predictor, videos in scores.items()}
     lines = []
-    for title, suffix in (("Weighted by solid angle", ""), ("Plain, the image as a plane", PLAIN)):
+    for title, suffix in ((f"Weighted by {weighting}", ""), ("Plain, the image as a plane", PLAIN)):
         lines += [f"**{title}**", "", f"| | {' | '.join(f'{metric} {better}' for metric, better in METRICS.items())} |",
                   "|---" * (1 + len(METRICS)) + "|"]
         for predictor, columns in means.items():
             cells = [_cell(*bootstrap(columns[_column(metric, suffix)], seed)) for metric in METRICS]
             lines.append(f"| {predictor} | {' | '.join(cells)} |")
+        lines.append("")
+    predictor, videos = next(iter(scores.items()))
+    if groups:
+        lines += [f"**The {predictor} by the camera's motion, weighted**", "",
+                  f"| | {' | '.join(f'{metric} {better}' for metric, better in METRICS.items())} |",
+                  "|---" * (1 + len(METRICS)) + "|"]
+        for group, names in groups.items():
+            columns = video_means({name: videos[name] for name in names})
+            cells = [_cell(*bootstrap(columns[_column(metric, "")], seed)) for metric in METRICS]
+            lines.append(f"| {group}, {len(names)} video{'s' * (len(names) > 1)} | {' | '.join(cells)} |")
         lines.append("")
     lines.append("Means over videos of the mean over frames, [95% bootstrap interval over videos]; ↑ higher is better. "
                  "KLD in nats, IG in bits per fixation over the equator prior; no area enters sAUC.")

@@ -1,5 +1,7 @@
 """The scores of maps: every metric of metrics.py, weighted by solid angle and plain, for each frame."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -9,6 +11,13 @@ PLAIN = " plain"  # ends the name of a column whose score takes the image as a p
 METRICS = {"CC": "↑", "SIM": "↑", "KLD": "↓", "NSS": "↑", "AUC-Judd": "↑", "AUC-Borji": "↑", "sAUC": "↑", "IG": "↑"}
 COLUMNS = [*METRICS, *(f"{metric}{PLAIN}" for metric in METRICS if metric != "sAUC")]
 FRAMES_AT_A_TIME = 8    # bounds the memory of scoring
+
+
+def sine_weights(height, width):
+    """Weights of pixels (height, width) as other authors have them (SalViT360, AViSal360): the sine from 0 to pi over
+    the rows, which is zero in the first and the last one. Theirs are near the solid angle's."""
+    sine = torch.sin(torch.linspace(0, math.pi, height, dtype=torch.float64)).clamp(min=0)
+    return sine[:, None].expand(height, width)
 
 
 def score_frames(pred, target, counts, references):

@@ -19,7 +19,7 @@ from synthetic.noise import fractal_noise
 from synthetic.scene import paint, shape_plane
 from synthetic.shapes import PAINT, ball, balloon, bird, disc, runner, sailboat, walker
 from video.decode import SAMPLES_PER_SECOND, is_video, sampled
-from video.encode import encoder
+from video.encode import Encoder
 
 PALETTE = tuple(vars(PAINT).values())
 
@@ -147,11 +147,12 @@ def recorded(rng, frames):
     """Yields the frames, BGR uint8 of one even size, as a camera's file holds them: with the sensor's noise, encoded
     with H.264 in a random quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
     noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
-    with (av.open(file, "w", format="mp4") as container,
-          encoder(container, frames[0].shape[:2], SAMPLES_PER_SECOND, crf=str(quality), threads="1") as encode):
-        for frame in frames:
+    with av.open(file, "w", format="mp4") as container:
+        encoder = Encoder(container, frames[0].shape[:2], SAMPLES_PER_SECOND, crf=str(quality), bf="3", threads="1")
+        for number, frame in enumerate(frames):
             noisy = frame + noise * rng.standard_normal(frame.shape, np.float32)
-            encode(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
+            encoder.write(np.clip(noisy + 0.5, 0, 255).astype(np.uint8), number / SAMPLES_PER_SECOND)
+        encoder.finish(len(frames) / SAMPLES_PER_SECOND)
     file.seek(0)
     with av.open(file) as container:
         for frame in container.decode(video=0):
@@ -182,14 +183,15 @@ def read_still(path, height):
     return cv2.resize(image, (2 * rows, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def read_frames(path, height):
-    """The frames of an equirectangular video, 8 a second, (H, 2 H, 3) uint8 BGR, with as many rows as `read_still`."""
-    frames = list(sampled(path))
+def read_frames(path, height, projection):
+    """The frames of a video in this projection (see config.py) as equirectangular ones, 8 a second, (H, 2 H, 3) uint8
+    BGR, with as many rows as `read_still`."""
+    frames = list(sampled(path, projection=projection))
     rows = min(frames[0].shape[0], height * 3 // 2)
     return [cv2.resize(frame, (2 * rows, rows), interpolation=cv2.INTER_AREA) for frame in frames]
 
 
-def write_material(sources, folder, clips, frames, height, seed):
+def write_material(sources, folder, clips, frames, height, seed, projection=""):
     """Writes `clips` clips of `frames` frames each, height x 2 height pixels, of cameras that move through the sources,
     which are paths of stills and videos. If there are both, half of the shots are in a video. Clips that are there
     already are kept."""
@@ -197,7 +199,7 @@ def write_material(sources, folder, clips, frames, height, seed):
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     names = [f"{clip:04d}" for clip in range(clips)]
     stills = [read_still(path, height) for path in sorted(sources) if not is_video(path)]
-    videos = [read_frames(path, height) for path in sorted(sources) if is_video(path)]
+    videos = [read_frames(path, height, projection) for path in sorted(sources) if is_video(path)]
     for clip, name in enumerate(tqdm(names, desc="material", unit="clip")):
         if not (folder / "frames" / name).exists():
             write_clip(folder, name, stills, videos, np.random.default_rng((seed, clip)), frames, height)

@@ -17,6 +17,8 @@ from synthetic.shapes import PAINT, ball, balloon, runner, walker
 from video.encode import write_video
 
 FPS = 24
+FIRST_NAME, NAME_STEP = 501, 2  # of the videos: no name is the number that frames_extraction would give another video
+DATE = "_2017-10-13-10-28"      # in the names of recordings, where VR-EyeTracking has the time of recording
 EQUATOR_BIAS = np.radians(10)                                            # of observers who look around
 COLOURFUL = (PAINT.red, PAINT.orange, PAINT.yellow, PAINT.magenta)
 
@@ -90,19 +92,20 @@ def watch(rng, targets, observers):
 
 
 def gaze_lines(gaze, head):
-    """One observer's recording, directions (T, 3) each, as text in VR-EyeTracking's format. Its columns: sample, frame,
-    a label, head x and y, a label, gaze x and y; x and y are fractions of the panorama from its bottom-left corner."""
+    """One observer's recording, directions (T, 3) each, as text in VR-EyeTracking's format. Its columns: a label, the
+    frame's number from 1, a label, head x and y, a label, gaze x and y; x and y are fractions of the panorama from its
+    bottom-left corner."""
     def fractions(vectors):
         lat = np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1]))
         return np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi) + 0.5, lat / np.pi + 0.5
 
     rows = zip(*fractions(head), *fractions(gaze))
-    return "".join(f"{number},{number},forward,{head_x:.4f},{head_y:.4f},eye,{gaze_x:.4f},{gaze_y:.4f}\n"
-                   for number, (head_x, head_y, gaze_x, gaze_y) in enumerate(rows))
+    return "".join(f"frame,{number},forward,{head_x:.7f},{head_y:.7f},eye,{gaze_x:.7f},{gaze_y:.7f}\n"
+                   for number, (head_x, head_y, gaze_x, gaze_y) in enumerate(rows, start=1))
 
 
 def write_recording(folder, name, rng, observers, seconds, height):
-    """Writes Gaze_txt_files/pNNN/NAME.txt for every observer, and last videos/NAME.mp4."""
+    """Writes Gaze_txt_files/pNNN/NAME._DATE_ori_0.txt for every observer, and last videos/NAME.mp4."""
     times = np.arange(round(seconds * FPS)) / FPS
     scene = random_scene(rng, height, 2 * height)
     moving_camera = rng.random() < 0.5
@@ -113,7 +116,7 @@ def write_recording(folder, name, rng, observers, seconds, height):
     targets /= np.linalg.norm(targets, axis=-1, keepdims=True)
     gaze, head = watch(rng, targets, observers)
     for observer in range(observers):
-        path = folder / "Gaze_txt_files" / f"p{observer + 1:03d}" / f"{name}.txt"
+        path = folder / "Gaze_txt_files" / f"p{observer + 1:03d}" / f"{name}.{DATE}_ori_0.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, gaze_lines(gaze[:, observer], head[:, observer]))
     frames = (turn(scene.render(time), camera) for camera, time in zip(cameras, times))
@@ -122,11 +125,11 @@ def write_recording(folder, name, rng, observers, seconds, height):
 
 def write_dataset(folder, videos, observers, seconds, height, seed):
     """Writes as many videos of `seconds`, height x 2 height pixels, 24 frames a second, with recordings, and the split
-    files train.txt and test.txt (the last quarter). Names are 000, 001, ... as frames_extraction will call them. Videos
+    files train.txt and test.txt (the last quarter). Names are 501, 503, ..., with gaps as VR-EyeTracking's have. Videos
     that are there already are kept."""
     folder = Path(folder)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    names = [f"{number:03d}" for number in range(videos)]
+    names = [f"{FIRST_NAME + NAME_STEP * number:03d}" for number in range(videos)]
     for number, name in enumerate(tqdm(names, desc="dataset", unit="video")):
         if not (folder / "videos" / f"{name}.mp4").exists():
             write_recording(folder, name, np.random.default_rng((seed, number)), observers, seconds, height)

@@ -20,10 +20,11 @@ from maps import scaled_to_maximum
 from model import SST_Sal, load_model, save_model
 from recordings.ground_truth import count_maps, saliency_maps
 from recordings.samples import Samples
-from recordings.tables import read_table, write_fixations
+from recordings.tables import read_fixations, write_fixations
 from scoring import report
 from settings import settings
 from sphere import solid_angle
+from video.catalogue import COLUMNS, write_catalogue
 
 H, W = 12, 20
 NUMBERS = (0, 4, 8, 12)
@@ -110,7 +111,7 @@ def test_whole_run(data, run):
     pred, truth = (cv2.imread(str(data / path), cv2.IMREAD_GRAYSCALE)
                    for path in ("results/001/001_0008.png", "data/saliency_maps/001/0008.png"))
     pred = torch.from_numpy(cv2.resize(pred, (W, H), interpolation=cv2.INTER_AREA))
-    samples = read_table(data / "data/fixations/001.csv")[0]["001"]
+    samples = read_fixations(data / "data/fixations/001.csv", "001")[0]
     counts = torch.from_numpy(count_maps(samples, np.array(NUMBERS), H, W)[2])
     assert counts.sum() == 3
     row = frames["001", "8"]
@@ -120,7 +121,7 @@ def test_whole_run(data, run):
 
     # shuffled AUC: against the fixations of the other test video and of the training video, not its own
     others = sum(count_maps(part._replace(frame=0 * part.frame), np.zeros(1), H, W)[0] for part in
-                 (read_table(data / f"data/fixations/{video}.csv")[0][video] for video in ("000", "002")))
+                 (read_fixations(data / f"data/fixations/{video}.csv", video)[0] for video in ("000", "002")))
     assert float(row["sAUC"]) == pytest.approx(metrics.shuffled_auc(pred, counts, torch.from_numpy(others)).item())
 
     videos = read_csv(folder / "videos.csv")
@@ -205,7 +206,7 @@ def test_maps_of_inference_are_compared_as_they_are(frames, run):
 
 
 @pytest.mark.parametrize(("spoilt", "arguments", "message"), [
-    ("data/saliency_maps/001", (), f"{Path('data/saliency_maps/001')} holds no ground-truth maps of video 001"),
+    ("data/saliency_maps", (), f"{Path('data/saliency_maps/001')} holds no ground-truth maps of video 001"),
     ("results/001", (), f"{Path('results/001')} holds no predicted maps of video 001"),
     ("results", (), "the model nowhere.pth does not exist"),
     ("data/frames/001", ("--overwrite=True", "--inference_model=a.pth"),
@@ -252,3 +253,64 @@ def test_fixations_of_frames_that_are_not_compared_are_left_out(config, data):
     assert len(video.truth) == len(video.predictions) == 3
     expected = cv2.imread(str(data / "data/saliency_maps/001/0008.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(video.truth[1], expected)
+
+
+def test_videos_without_true_maps_are_left_out_and_named(data, run):
+    for path in (data / "data/saliency_maps/001").iterdir():
+        path.unlink()
+    text = run()
+    assert "Left out, since data/saliency_maps has no maps of them: 001." in text
+    assert "1 videos, 4 frames" in text
+
+
+def test_maps_that_come_ready_are_compared_in_place(data, run):
+    plain = run()
+    folder = data / "data/saliency_maps/001"
+    maps = [cv2.imread(str(folder / f"{number:04d}.png"), cv2.IMREAD_GRAYSCALE) for number in NUMBERS]
+    for path in folder.iterdir():
+        path.unlink()
+    np.save(data / "data/saliency_maps/001.npy", np.stack(maps))
+    assert run() == plain  # as many maps as predicted frames: one each
+
+
+def test_the_first_frames_can_be_left_out(data, run):
+    assert "2 videos, 4 frames" in run("--evaluation_skip=2")
+    assert "the first 2 frames of each video are left out" in run("--evaluation_skip=2")
+    with pytest.raises(InputError, match="no frame of video 000 has both"):
+        run("--evaluation_skip=20")
+
+
+def test_a_protocol_by_name_wants_ground_truth_made_so(data, run):
+    assert "Protocol: true maps and fixations are as they were handed out (gaze)" in run()
+    text = run("--protocol=sst_sal", "--evaluation_skip=1")
+    assert "Weighted by the sine from 0 to pi over the rows" in text
+    assert "Protocol sst_sal" in text
+    made = {"fixations": "samples", "gaze_sigma": 5.0, "gaze_blur": "sphere"}
+    (data / "data/fixations/gaze.json").write_text(json.dumps(made))
+    assert "fixations are all samples, true maps are blurred on the sphere (gaze)" in run("--protocol=ours")
+    with pytest.raises(InputError, match=r"was made with gaze_blur=sphere, which is not protocol sst_sal; run gaze.py"):
+        run("--protocol=sst_sal")
+
+
+def test_scores_are_split_by_the_camera_s_motion(frames, run):
+    text = run("--inference_model=a.pth", "--sequence_length=2", "--overlap=0")
+    assert "by the camera's motion" in text
+    assert re.search(r"\| (still|moving) camera, [12] videos? \|", text)
+
+
+def test_split_lists_name_files_where_there_is_a_catalogue(frames, run):
+    """The frames of 000 are those of x.mp4: the list says x, and its maps and fixations are called so."""
+    described = (9, 24, W, H, 13, 4, 4, "mono", "equirectangular", "")
+    rows = {identity: dict(zip(COLUMNS, (identity, f"{name}.mp4", *described)))
+            for identity, name in (("000", "x"), ("001", "y"))}
+    write_catalogue(frames / "data/frames", rows)
+    for identity, name in (("000", "x"), ("001", "y")):
+        (frames / f"data/saliency_maps/{identity}").rename(frames / f"data/saliency_maps/{name}")
+    (frames / "data/test.txt").write_text("x,y")
+    assert "2 videos, 8 frames" in run("--inference_model=a.pth", "--sequence_length=2", "--overlap=0")
+    assert not (frames / "results/x").exists()
+    assert {row["video"] for row in read_csv(frames / "evaluation/frames.csv")} == {"x", "y"}
+    (frames / "data/test.txt").write_text("000")
+    (frames / "data/saliency_maps/x").rename(frames / "data/saliency_maps/000")
+    with pytest.raises(InputError, match=r"its folder 000 is of x.mp4"):
+        run("--inference_model=a.pth", "--overwrite=True")

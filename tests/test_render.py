@@ -42,13 +42,14 @@ def test_dataset_command(run_script, tmp_path):
     result = run_script("render.py", *options)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "set"
-    assert (folder / "train.txt").read_text() == "000,001\n" and (folder / "test.txt").read_text() == "002\n"
+    assert (folder / "train.txt").read_text() == "501,503\n" and (folder / "test.txt").read_text() == "505\n"
     videos = sorted((folder / "videos").iterdir())
-    assert [video.name for video in videos] == ["000.mp4", "001.mp4", "002.mp4"]
+    assert [video.name for video in videos] == ["501.mp4", "503.mp4", "505.mp4"]
     recordings = sorted(path.relative_to(folder).as_posix() for path in folder.glob("Gaze_txt_files/*/*"))
-    assert recordings == [f"Gaze_txt_files/p00{user}/00{video}.txt" for user in (1, 2) for video in (0, 1, 2)]
+    assert recordings == [f"Gaze_txt_files/p00{user}/{video}._2017-10-13-10-28_ori_0.txt" for user in (1, 2)
+                          for video in (501, 503, 505)]
     rows = np.loadtxt(folder / recordings[0], delimiter=",", usecols=(1, 3, 4, 6, 7))
-    assert rows.shape == (24, 5) and (rows[:, 0] == np.arange(24)).all()
+    assert rows.shape == (24, 5) and (rows[:, 0] == np.arange(1, 25)).all()
     assert (rows[:, 1:] >= 0).all() and (rows[:, 1:] <= 1).all()
     capture = cv2.VideoCapture(str(videos[1]))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 24 and capture.read()[1].shape == (32, 64, 3)

@@ -3,6 +3,7 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,8 @@ from recordings.ground_truth import saliency_maps
 from recordings.samples import Samples
 from scoring import report
 from scoring.baselines import equator_prior, leave_one_out, mean_map
-from scoring.scores import COLUMNS, FRAMES_AT_A_TIME, METRICS, score_in_parts
+from scoring.camera import background_speed, camera_speed, split_by_motion
+from scoring.scores import COLUMNS, FRAMES_AT_A_TIME, METRICS, score_in_parts, sine_weights
 from sphere import solid_angle
 
 H, W = 12, 20
@@ -112,3 +114,23 @@ def test_scores_in_parts_are_the_metrics():
         np.testing.assert_allclose(scores[column], expected)
     assert all(len(values) == count for values in single.values())
     np.testing.assert_array_equal(single["IG"], 0)
+
+
+def test_cameras_that_move_are_told_from_things_that_move():
+    turned, still = np.zeros((2, 96, 192, 2), np.float32)
+    turned[..., 0] = 4          # of 192 columns: 7.5 degrees at the equator
+    still[40:60, 50:90] = 9     # a thing
+    assert 5 < background_speed(turned) < 7.5
+    assert background_speed(still) == 0
+    scene = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 192, 3), np.uint8), (0, 0), 3)
+    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
+    speeds = {"turns": camera_speed([(scene, np.roll(scene, 2, 1))], 8), "rests": camera_speed([(scene, scene)], 8),
+              "short": camera_speed([], 8)}
+    assert split_by_motion(speeds) == {"still camera": ["rests"], "moving camera": ["turns"]}
+
+
+def test_sine_weights_are_near_the_solid_angle():
+    area, sine = solid_angle(60, 8), sine_weights(60, 8)
+    assert sine.shape == (60, 8)
+    assert sine[0, 0] == 0 and sine[-1].max() < 1e-12
+    assert (area / area.sum() - sine / sine.sum()).abs().max() < 1e-4

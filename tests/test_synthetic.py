@@ -199,7 +199,7 @@ def test_gaze_lines_parse_back(lat, lon, head_lat, head_lon):
     line = observers.gaze_lines(unit(lat, lon)[None], unit(head_lat, head_lon)[None])
     assert line.endswith("\n") and line.count("\n") == 1
     columns = line.strip().split(",")
-    assert columns[1] == "0" and len(columns) == 8
+    assert columns[1] == "1" and len(columns) == 8
     for (x, y), expected in ((columns[3:5], unit(head_lat, head_lon)), (columns[6:8], unit(lat, lon))):
         parsed = unit((float(y) - 0.5) * 180, (float(x) - 0.5) * 360)
         np.testing.assert_allclose(parsed, expected, atol=1e-3)
@@ -250,7 +250,7 @@ def test_stills_are_averaged_down_to_what_frames_need(tmp_path):
 def test_a_video_runs_on_while_the_camera_moves(tmp_path, monkeypatch):
     greys = np.linspace(30, 220, 24).astype(np.uint8)
     write_video(tmp_path / "clip.mp4", (np.full((32, 64, 3), grey, np.uint8) for grey in greys), 8)
-    frames = read_frames(tmp_path / "clip.mp4", 24)
+    frames = read_frames(tmp_path / "clip.mp4", 24, "")
     assert len(frames) == 24 and frames[0].shape == (32, 64, 3)
     monkeypatch.setattr(material.Sticker, "draw", lambda *_: None)
     monkeypatch.setattr(material.Grade, "__call__", lambda _, frame, time: frame)
