@@ -9,32 +9,38 @@ Eight frames a second get a map each, one frame after it came: a frame's optical
 while there is no time for it is dropped, so what is shown does not fall behind. Ctrl-C ends it and finishes the file.
 """
 
+from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
+
+# isort: split
 import signal
 import threading
 import time
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 import config
 from distributed import choose_device
-from errors import InputError, run
+from files import printable
 from flow.colours import flow_to_colour
 from flow.dis import MIN_ROWS, dis_flow, dis_flows
 from flow.methods import flow_settings, load_flows
 from maps import grey_levels
 from model import load_fitting_model
+from provenance import check_outputs
 from settings import configure
-from video.decode import SAMPLES_PER_SECOND, header, open_video, probe
+from video.colour import to_bgr
+from video.decode import SAMPLES_PER_SECOND, VideoReader, open_stream, probe, stream_pictures, views_of
 from video.pipeline import END, delivered, join_thread, read_ahead, serial_opencv, write_behind
+from video.projection import PROJECTIONS, Layout, Views, declared_layout, effective_layout
 from video.resize import limit_rows, resized
-from video.stereo import left_eye, warn_of_stereo
 from viewer.overlay import OverlayWriter
 from viewer.server import LivePage
 from windows import SteppedWindows
@@ -55,47 +61,42 @@ class LiveFrame(NamedTuple):
 
 
 class Source:
-    """What frames come from. `source`: see config.py. Frames of more than `rows` rows are reduced to so many before all
-    else: there is no time to do more with them. Raises InputError where it cannot be opened.
+    """What frames come from. `source`, stereo_layout, projection: see config.py. Frames of more than `rows` rows are
+    reduced to so many: there is no time to do more with them. Raises InputError where it cannot be opened.
 
     frames: yields a `LiveFrame` 8 times a second, in real time. When it has come to its end without an error, `ended`
     says why, and `vanished` whether the source should not have ended.
     """
 
-    def __init__(self, source, stereo_layout, rows):
-        self.stereo_layout, self.rows = stereo_layout, rows
-        self.name = f"camera {source}" if source.isdecimal() else source
-        self.info = None    # of a video whose length is known, which plays at its own pace
+    def __init__(self, source, stereo_layout, rows, projection=""):
+        self.rows, self.settings = rows, (stereo_layout, projection)
+        self.name = f"camera {source}" if source.isdecimal() else printable(source)
+        self.capture = self.container = self.info = self.views = None
         if source.isdecimal():
             self.capture = cv2.VideoCapture(int(source))
-        elif "://" in source:
-            self.capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * PATIENCE, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * PATIENCE])
-            info = header(self.capture)
-            self.info = info if info.fps and info.frames else None
+        elif "://" in source and not Path(source).is_file():
+            self.container = open_stream(source, PATIENCE)
         else:
-            self.capture, self.info = open_video(source), probe(source)
-        if not self.capture.isOpened():
+            self.path, self.info = source, probe(source)
+        if not (self.info or self.container or (self.capture and self.capture.isOpened())):
             raise InputError(f"{self.name} cannot be opened; source is the number of a camera, a video file or the URL "
                              "of a stream")
         self.ended, self.vanished, self.stopped = "", False, threading.Event()
+        self.end = 0.0      # when the last frame of the file that is written stops being shown, seconds
 
     @property
     def rate(self):
         """Frames a second that are due."""
-        return self.info.fps / self.info.step if self.info else SAMPLES_PER_SECOND
+        return self.info.rate if self.info else SAMPLES_PER_SECOND
 
     def frames(self):
         start, last, shape = time.monotonic(), -1, None
-        for slot in self.slots(start):
+        images = self.of_file if self.info else self.of_stream if self.container else self.of_camera
+        self.vanished = not self.info   # what has an end of its own says so
+        for slot, image in images(start):
             if slot == last:
                 continue
-            decoded, image = self.capture.retrieve()
-            if not decoded:
-                break
-            if self.stereo_layout == "mono" and last < SAMPLES_PER_SECOND <= slot:  # a second in: no longer black
-                warn_of_stereo(self.name, image)
-            image = limit_rows(left_eye(image, self.stereo_layout), self.rows)
+            image = limit_rows(self.views(limit_rows(image, 2 * self.rows)), self.rows)
             if shape not in (None, image.shape):
                 self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {image.shape[:2]}"
                 self.vanished = True
@@ -106,23 +107,59 @@ class Source:
             yield LiveFrame(slot, time.monotonic(), image)
         if not self.stopped.is_set():
             seconds = time.monotonic() - start
-            self.vanished = not self.info or self.grabbed < 0.9 * self.info.frames
             self.ended = (f"{self.name} sent no more frames after {seconds:.0f} s" if self.vanished else
                           f"{self.name} ended after {seconds:.0f} s")
 
-    def slots(self, start):
-        """Yields the slot of each frame that may be taken, when its time has come; start: time.monotonic()."""
-        info = self.info
-        for self.grabbed in count():
-            if not self.capture.grab():
-                return
-            if info and self.grabbed % info.step:
-                continue
-            if info:
-                self.stopped.wait(max(0.0, start + self.grabbed / info.fps - time.monotonic()))
+    def of_camera(self, start):
+        """Yields (slot, image) of each frame of a camera, when it comes; start: time.monotonic()."""
+        self.views = Views(self.name, effective_layout(Layout(), *self.settings), certain=bool(self.settings[1]))
+        before = -1
+        while self.capture.grab() and not self.stopped.is_set():
+            slot = int((time.monotonic() - start) * SAMPLES_PER_SECOND)
+            if slot != before:
+                decoded, image = self.capture.retrieve()
+                if not decoded:
+                    return
+                yield slot, image
+            before = slot
+
+    def of_file(self, start):
+        """Yields (slot, image) of each sampled frame of a file, when its time has come."""
+        reader = VideoReader(self.path, self.info)
+        self.views = views_of(self.name, self.info, *self.settings)
+        for _, shown, picture in reader.samples():
+            if picture is not None:
+                self.stopped.wait(max(0.0, start + shown - time.monotonic()))
+                if self.stopped.is_set():
+                    return
+                yield round(shown * self.rate), to_bgr(picture)
+        self.views.judge()
+        self.vanished = bool(reader.problem)
+
+    def of_stream(self, start):
+        """Yields (slot, image) of each frame of a stream, when it comes. A stream of a known length, which comes
+        faster, plays at its own pace."""
+        lasts, before = (self.container.duration or 0) / av.time_base, -1
+        for shown, picture in stream_pictures(self.container, self.name):
+            if self.views is None:
+                declared = declared_layout(picture)
+                self.views = Views(self.name, effective_layout(declared, *self.settings),
+                                   certain=bool(self.settings[1] or declared.projection in PROJECTIONS))
+            if lasts:
+                self.stopped.wait(max(0.0, start + shown - time.monotonic()))
             if self.stopped.is_set():
                 return
-            yield self.grabbed // info.step if info else int((time.monotonic() - start) * SAMPLES_PER_SECOND)
+            slot = int((shown if lasts else time.monotonic() - start) * SAMPLES_PER_SECOND)
+            if slot != before:
+                yield slot, to_bgr(picture)
+            before, self.vanished = slot, shown < 0.9 * lasts or not lasts
+
+    def release(self):
+        """Closes the camera or the stream."""
+        if self.capture:
+            self.capture.release()
+        if self.container:
+            self.container.close()
 
 
 @contextmanager
@@ -160,7 +197,7 @@ def newest(source):
     finally:
         source.stopped.set()
         join_thread(thread)
-        source.capture.release()
+        source.release()
 
 
 # ------------------------------------------------------------------------------------------------------------ the loop
@@ -227,19 +264,17 @@ class Throughput:
 def predict_live(source, step, flow, page):
     """Predicts, shows and writes until the source ends or Ctrl-C; returns the `Throughput`. The file is finished in
     both cases. step: `SteppedWindows`."""
-    writers = [OverlayWriter(config.live_file, source.rate, config.overlay_height)] if config.live_file else []
-    throughput, previous = Throughput(), None
+    writers = [OverlayWriter(config.live_file, source, config.overlay_height)] if config.live_file else []
+    throughput, first = Throughput(), None
     to_inputs = partial(live_inputs, flow=flow, resolution=config.resolution, flow_rows=config.live_flow_resolution)
     with write_behind(writers) as write, tqdm(unit="frame", bar_format="{n} frames{postfix}", mininterval=1) as bar:
         try:
             with newest(source) as frames, read_ahead(to_inputs(frames), 1) as inputs:
                 for frame, model_input in inputs:
                     picture = frame.image, grey_levels(step(model_input))
-                    if previous:  # the file shows a picture for as long as the dropped ones after it would have lasted
-                        for _ in range(frame.slot - previous[0] - 1):
-                            write(*previous[1])
-                    previous = frame.slot, picture
-                    write(*picture)
+                    first = frame.slot if first is None else first
+                    source.end = (frame.slot + 1 - first) / source.rate
+                    write(*picture, (frame.slot - first) / source.rate)
                     throughput.count(frame)
                     page.show(*picture, throughput.current())
                     bar.set_postfix_str(f"{throughput.current()}, {throughput.dropped} left out", refresh=False)
@@ -251,11 +286,14 @@ def predict_live(source, step, flow, page):
 
 def main(argv):
     configure(config, argv)
+    if not config.source.isdecimal() and "://" not in config.source:
+        check_outputs({"live_file": config.live_file},
+                      {"source": config.source, "inference_model": config.inference_model})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     device = choose_device(config.device)
     model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
     flow = flow_of_pair(load_flows(flow_settings(config), device)) if config.of_available else None
-    source = Source(config.source, config.stereo_layout, config.overlay_height)
+    source = Source(config.source, config.stereo_layout, config.overlay_height, config.projection)
     windows = model, config.sequence_length, config.overlap, device
     SteppedWindows(*windows)(np.zeros((*config.resolution, model.input_dim), np.uint8))  # the first one takes seconds
     with serial_opencv(), LivePage(config.live_port, source.name) as page:

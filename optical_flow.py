@@ -9,23 +9,30 @@ The colour image shows direction as hue and length as saturation (Baker et al., 
 largest motion *of that frame*, as in RAFT's own viewer. No motion anywhere is white.
 """
 
+from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
+
+# isort: split
 from pathlib import Path
 
 import config
 from distributed import choose_device
-from errors import InputError, run
 from files import list_folders
-from flow.folders import provide_flow
+from flow.folders import provide_flow, resolve_flow_dir
 from flow.methods import flow_settings
+from provenance import check_outputs
 from settings import configure
 from video.extraction import extract_frames
 
 
 def main(argv):
     configure(config, argv)
-    device = choose_device(config.device)
-    problems = extract_frames(config.videos_folder, config.stereo_layout)
     frames_dir = Path(config.videos_folder, "frames")
+    check_outputs({"optical_flow_dir": resolve_flow_dir(config.optical_flow_dir, frames_dir)},
+                  {"videos_folder": config.videos_folder, "the folder of frames": frames_dir},
+                  may_hold=["videos_folder"], alone=["optical_flow_dir"])
+    device = choose_device(config.device)
+    problems = extract_frames(config.videos_folder, config.stereo_layout, config.projection,
+                              config.frames_ids == "name")
     ids = [folder.name for folder in list_folders(frames_dir)] if frames_dir.is_dir() else []
     if not ids and not problems:
         raise InputError(f"{config.videos_folder} holds neither videos nor frames/ID/ID_FRAME.png")

@@ -1,12 +1,33 @@
+import os
+
+import av
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, noise_frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd_videos import opencv_frames, scene, turning, write
 
+from errors import InputError
 from files import list_images, read_image
-from video.decode import list_videos, probe, sampled
+from video.colour import to_bgr
+from video.decode import VideoInfo, VideoReader, list_videos, probe, rate_of, sampled
 from video.encode import write_video
+from video.projection import Layout
+from video.sources import VideoFile
 from video.stereo import apparent_layout
+
+FRAMES = turning(48, scene())
+INFO = VideoInfo(24.0, True, np.zeros(1), True, 1 / 24, 0.0, "h264", (64, 128), Layout(), 0, "", "")
+
+
+def read(path, *settings):
+    """(the `VideoFile` after all its frames have been read, these frames)."""
+    video = VideoFile("000", path, *(settings or ["mono"]))
+    frames = list(video.frames())
+    assert list(video.planned) == video.indices or video.reader.problem, "the names of maps must be known beforehand"
+    return video, frames
 
 
 @pytest.mark.parametrize(("fps", "step"), [
@@ -17,25 +38,167 @@ def test_steps(tmp_path, fps, step):
     assert probe(tmp_path / "a.mp4").fps == pytest.approx(fps, rel=1e-3)
 
 
-@pytest.mark.parametrize("claimed", [0.0, float("nan"), 90000.0, -1.0])
-def test_an_unknown_or_absurd_rate_is_measured(tmp_path, monkeypatch, claimed):
-    write_video(tmp_path / "a.mp4", noise_frames(20, 16, 16, seed=0), 25)
-    get = cv2.VideoCapture.get
+@pytest.mark.parametrize("stated", [(), (0.0,), (90000.0,), (-1.0,), (None, 12.5)])
+def test_an_unknown_or_absurd_rate_is_measured(stated):
+    assert rate_of(np.arange(20) / 25, stated) == (pytest.approx(25), True)
+    assert rate_of(np.zeros(1), stated)[0] in (30, 12.5)
 
-    class Capture:
-        def __init__(self, *arguments):
-            self.capture = original(*arguments)
 
-        def get(self, key):
-            return claimed if key == cv2.CAP_PROP_FPS else get(self.capture, key)
+@pytest.mark.parametrize(("name", "options"), [
+    ("a.mp4", {}), ("a.ts", {}), ("a.webm", {"codec": "libvpx-vp9"}), ("a.mkv", {"pixels": "yuv444p"}),
+    ("a.avi", {"codec": "mjpeg", "pixels": "yuvj420p"})])
+def test_frames_are_bit_for_bit_those_of_opencv(tmp_path, name, options):
+    write(tmp_path / name, FRAMES[:9], **options)
+    reader = VideoReader(tmp_path / name, probe(tmp_path / name))
+    ours = [to_bgr(picture) for _, _, picture in reader.pictures()]
+    np.testing.assert_array_equal(ours, opencv_frames(tmp_path / name))
 
-        def __getattr__(self, name):
-            return getattr(self.capture, name)
 
-    original = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    assert probe(tmp_path / "a.mp4").fps == pytest.approx(25)
-    assert probe(tmp_path / "a.mp4").step == 3
+def test_frames_of_real_clips_are_those_of_opencv(shared):
+    for name in ("battlefield.mp4", "cube_3x2.mp4"):  # limited and full range
+        capture = cv2.VideoCapture(str(shared / "clips" / name))
+        pictures = VideoReader(shared / "clips" / name, probe(shared / "clips" / name)).pictures()
+        for _, (_, _, picture) in zip(range(5), pictures):
+            np.testing.assert_array_equal(to_bgr(picture), capture.read()[1])
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("a.mkv", {}), ("a.mkv", {"seconds_of_sound": 4}), ("a.mp4", {"seconds_of_sound": 4}), ("a.ts", {}),
+    ("a.avi", {"codec": "mpeg4"}), ("a.avi", {}), ("a.flv", {}), ("a.h264", {}), ("a.mpg", {"codec": "mpeg2video"}),
+    ("a.webm", {"codec": "libvpx-vp9", "seconds_of_sound": 0}), ("12:30 a.mp4", {}), ("a.mp4", {"codec": "libaom-av1"}),
+    ("a.mkv", {"codec": "prores_ks", "pixels": "yuva444p10le"}), ("a.mp4", {"pixels": "yuv420p10le"}),
+    ("a.mov", {"codec": "qtrle", "pixels": "argb"}), ("a.ts", {"x264-params": "interlaced=1"})])
+def test_healthy_files_of_many_kinds(tmp_path, name, options):
+    """Without a stored frame count, with longer sound, odd names, alpha, 10 bit, interlaced: every third frame."""
+    if options.get("codec") in ("libaom-av1",) and "libaom-av1" not in av.codecs_available:
+        options = {**options, "codec": "libsvtav1"}
+    write(tmp_path / name, FRAMES[:30], **options)
+    video, frames = read(tmp_path / name)
+    assert video.indices == list(range(0, 30, 3)) and video.reader.problem == ""
+    assert video.times == pytest.approx(np.arange(0, 30, 3) / 24, abs=1e-3)
+    assert video.end == pytest.approx(30 / 24, abs=0.05)
+    assert np.abs(np.float32(frames[2]) - FRAMES[6]).mean() < 12
+    assert (video.sound is None) == (not options.get("seconds_of_sound"))
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    write_video(tmp_path / "a.mp4", FRAMES[:9], 24)
+    (tmp_path / "a.mp4").rename(path)
+    video, frames = read(path)
+    assert len(frames) == 3 and video.title == "caf%E9.mp4"
+
+
+def test_a_variable_rate_gives_what_is_shown_at_every_eighth_of_a_second(tmp_path):
+    times = np.concatenate([np.arange(12) * 66, 792 + np.arange(36) * 17])
+    write(tmp_path / "a.mp4", FRAMES, times=times)
+    video, _ = read(tmp_path / "a.mp4")
+    ticks = np.arange(0, video.end, 1 / 8)
+    assert video.info.step == 0 and video.rate == 8
+    assert video.indices == sorted({int(np.flatnonzero(times <= 1000 * tick + 0.6)[-1]) for tick in ticks})
+    assert video.times == pytest.approx(times[video.indices] / 1000, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_pause_lasts(tmp_path, name):
+    times = np.arange(48) * 125 // 3 + np.where(np.arange(48) >= 24, 3500, 0)
+    write(tmp_path / name, FRAMES, times=times, seconds_of_sound=5)
+    video, _ = read(tmp_path / name)
+    assert 15 <= len(video.times) <= 20 and max(np.diff(video.times)) == pytest.approx(3.5, abs=0.05)
+    assert video.end == pytest.approx(5.5, abs=0.1) and video.reader.problem == ""
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60))
+@settings(deadline=None, max_examples=60)
+def test_sampled_frames_of_any_times_are_those_on_screen(gaps):
+    times = np.cumsum([0, *gaps])[:-1] / 1000
+    fps, constant = rate_of(times, ())
+    info = INFO._replace(times=times, fps=fps, constant=constant, end=sum(gaps) / 1000)
+    if constant:
+        assert np.abs(times - np.arange(len(times)) / fps).max() <= 0.5 / fps + 1e-3
+        assert list(info.samples) == list(range(0, len(times), info.step))
+    else:
+        on_screen = {int(np.searchsorted(times, tick / 8 + 0.0006, side="right")) - 1
+                     for tick in range(int(info.end * 8) + 1) if tick / 8 < info.end - 0.0006}
+        assert list(info.samples) == sorted(on_screen)
+
+
+def test_late_negative_and_missing_time_stamps(tmp_path):
+    write(tmp_path / "late.mkv", FRAMES, times=1000 + np.arange(48) * 125 // 3, seconds_of_sound=3)
+    video, _ = read(tmp_path / "late.mkv")
+    assert video.sound_start == pytest.approx(1, abs=0.01) and video.times[0] == 0
+    assert video.indices == list(range(0, 48, 3)) and video.end == pytest.approx(2, abs=0.05)
+    write(tmp_path / "negative.mp4", FRAMES, times=np.arange(48) * 125 // 3 - 500)
+    video, _ = read(tmp_path / "negative.mp4")
+    assert video.times[0] == 0 and video.end <= 2.05
+    assert video.end > 1.4 and np.allclose(np.diff(video.times), 1 / 8, atol=0.01)
+
+
+def test_a_clock_that_starts_anew(tmp_path):
+    write(tmp_path / "a.ts", FRAMES)
+    (tmp_path / "twice.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
+    video, _ = read(tmp_path / "twice.ts")
+    assert video.indices == list(range(0, 96, 3)) and video.end == pytest.approx(4, abs=0.1)
+    assert np.allclose(np.diff(video.times), 1 / 8, atol=0.01)
+
+
+def test_an_edit_list_is_obeyed(shared):
+    video, _ = read(shared / "cases" / "videos" / "trimmed.mp4")
+    assert (video.reader.read, video.reader.problem) == (28, "")
+
+
+def test_the_largest_stream_that_is_no_picture_is_read(shared, capsys):
+    video, frames = read(shared / "cases" / "videos" / "cover_first.mp4")
+    assert frames[0].shape == (128, 256, 3) and len(frames) == 16
+    twins, _ = read(shared / "cases" / "videos" / "GS010001.360")
+    assert twins.info.twins == 1 and "holds 2 videos of 256 x 96 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.flv", "a.avi"])
+def test_a_file_that_was_cut_short_is_named(tmp_path, name):
+    noise = np.random.default_rng(0)
+    frames = [cv2.add(frame, noise.integers(60, size=frame.shape, dtype=np.uint8)) for frame in FRAMES]
+    write(tmp_path / name, frames, **({"container_movflags": "faststart"} if name == "a.mp4" else {}))
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[:len(data) * 2 // 3 // 188 * 188 + 7])
+    video, frames = read(tmp_path / name)
+    assert 5 < len(frames) < 16 and f"{name} was cut short" in video.reader.problem
+
+
+def test_what_the_decoder_cannot_decode_is_named(tmp_path):
+    noise = np.random.default_rng(0)
+    write(tmp_path / "a.mp4", [noise.integers(256, size=(64, 128, 3), dtype=np.uint8) for _ in range(48)], g="4")
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    data[len(data) // 2:len(data) // 2 + 9000] = noise.bytes(9000)
+    (tmp_path / "a.mp4").write_bytes(data)
+    video, frames = read(tmp_path / "a.mp4")
+    assert len(frames) > 8 and "a.mp4 is damaged: " in video.reader.problem
+
+
+@pytest.mark.parametrize("text", [b"ffconcat version 1.0\nfile plain.mp4\n", b"#EXTM3U\n#EXTINF:9,\nplain.mp4\n"])
+def test_lists_of_other_files_are_not_videos(tmp_path, text):
+    write_video(tmp_path / "plain.mp4", FRAMES[:9], 24)
+    (tmp_path / "a.mp4").write_bytes(text)
+    with pytest.raises(InputError, match=r"a\.mp4 is not a video that can be read"):
+        probe(tmp_path / "a.mp4")
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        track = container.add_stream("aac", rate=48000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.rate = 48000
+        container.mux(track.encode(sound))
+        container.mux(track.encode())
+    with pytest.raises(InputError, match=r"a\.mp4 holds no moving pictures"):
+        probe(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(("fps", "count", "step"), [(1, 3, 1), (120, 60, 15), (24, 1, 3)])
+def test_few_frames_and_extreme_rates(tmp_path, fps, count, step):
+    write(tmp_path / "a.mp4", FRAMES[:1] * count, rate=fps)
+    video, _ = read(tmp_path / "a.mp4")
+    assert video.indices == list(range(0, count, step)) and video.end == pytest.approx(count / fps, abs=0.01)
 
 
 def test_mono_is_not_taken_for_stereo(shared):

@@ -40,10 +40,10 @@ class Writer:
     def __enter__(self):
         return self
 
-    def write(self, frame, saliency):
+    def write(self, frame, saliency, time):
         if len(self.items) == self.fail_at:
             raise OSError("disk full")
-        self.items.append((frame, saliency))
+        self.items.append((frame, saliency, time))
 
     def __exit__(self, failure, *_):
         self.failure = failure
@@ -53,20 +53,20 @@ def test_behind_hands_everything_to_every_writer():
     writers = Writer(), Writer()
     with write_behind(writers) as write:
         for k in range(50):
-            write(k, -k)
-    assert all(writer.items == [(k, -k) for k in range(50)] and writer.failure is None for writer in writers)
+            write(k, -k, k / 8)
+    assert all(writer.items == [(k, -k, k / 8) for k in range(50)] and writer.failure is None for writer in writers)
     with write_behind([]) as write:
-        write(1, 2)
+        write(1, 2, 3)
 
 
 def test_an_error_of_a_writer_or_of_the_block_reaches_all():
     writers = Writer(), Writer(fail_at=2)
     with pytest.raises(OSError, match="disk full"), write_behind(writers) as write:
         for k in range(10 * PICTURES_WAITING):
-            write(k, k)
+            write(k, k, k)
     assert writers[0].failure is OSError
     writer = Writer()
     with pytest.raises(KeyError), write_behind([writer]) as write:
-        write(1, 1)
+        write(1, 1, 1)
         raise KeyError
     assert writer.failure is KeyError

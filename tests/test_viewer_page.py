@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 import pytest
 from browser import CHROMIUM, browser_page
+from sound_video import source, write_sound_video
 
 from sphere import directions, with_margin
 from viewer import page as viewer_page
 from viewer.index import read_about, write_index
 from viewer.overlay import overlay
-from viewer.page import PageWriter, arrange, compose
+from viewer.page import PageWriter, arrange, as_json, compose
 
 FPS, FRAMES = 8, 16
+TIMES = [number / FPS for number in range(FRAMES)]
 FRAME_SHAPE, MAP_SHAPE = (192, 384), (120, 160)
 SEAM, POLE, PLATEAU = (178.0, 25.0), (40.0, 80.0), (-60.0, -30.0)   # longitude and latitude of the blobs, degrees
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the viewer needs chromium, which is missing")
@@ -51,18 +53,18 @@ def clip():
         yield colours(directions(*FRAME_SHAPE), time).astype(np.uint8), (255 * saliency(time)).astype(np.uint8)
 
 
-def write_page(path, title, pairs, fps):
+def write_page(path, title, pairs, times, seconds, sound=None):
     """The files beside the page that it needs."""
-    with PageWriter(path, title, fps) as page:
-        for frame, saliency in pairs:
-            page.write(frame, saliency)
+    with PageWriter(path, title, source(seconds, sound), sound is not None) as page:
+        for (frame, saliency), time in zip(pairs, times, strict=True):
+            page.write(frame, saliency, time)
     return page.linked
 
 
 @pytest.fixture(scope="module")
 def clip_page(tmp_path_factory):
     path = tmp_path_factory.mktemp("pages") / "000.html"
-    assert write_page(path, "000 <b>clip</b> & @@about@@.mp4", clip(), FPS) == []
+    assert write_page(path, "000 <b>clip</b> & @@about@@.mp4", clip(), TIMES, FRAMES / FPS) == []
     return path
 
 
@@ -191,10 +193,10 @@ def test_the_video_in_a_page_is_the_frames(clip_page, tmp_path):
 def test_an_error_leaves_the_former_page_and_nothing_else(tmp_path):
     page = tmp_path / "a.html"
     page.write_text("before")
-    with pytest.raises(RuntimeError), PageWriter(page, "a", FPS) as writer:
-        writer.write(*next(clip()))
+    with pytest.raises(RuntimeError), PageWriter(page, "a", source(1)) as writer:
+        writer.write(*next(clip()), 0)
         raise RuntimeError
-    with PageWriter(page, "a", FPS):
+    with PageWriter(page, "a", source(1)):
         pass
     assert page.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
@@ -204,11 +206,13 @@ def test_the_index_lists_what_is_there(clip_page, tmp_path):
     shutil.copy(clip_page, tmp_path / "1 ?.html")
     shutil.copy(clip_page, tmp_path / "000.html")
     (tmp_path / "000.mp4").touch()
+    earlier = {"title": "of an earlier version", "frames": 12, "fps": 4.0, "poster": ""}
+    (tmp_path / "3.html").write_text(f'<script type="application/json" id="about">{as_json(earlier)}</script>\n')
     (tmp_path / "other.html").write_text("not ours")
     write_index(tmp_path)
     write_index(tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert text.count("<li>") == 2
+    assert text.count("<li>") == 3 and "0:03 · 12 frames" in text
     assert 'href="000.html"' in text and 'href="1%20%3F.html"' in text
     assert text.count('href="000.mp4"') == text.count(">overlay<") == 1
     assert text.count("0:02 · 16 frames") == 2
@@ -240,6 +244,58 @@ def test_it_plays_by_itself_and_time_changes_the_picture(page):
     page.wait("!video.paused && video.currentTime < 1 && video.currentTime > 0")   # it starts over at its end
     page.key(" ")
     page.wait("video.paused")
+
+
+PAUSE = [number / FPS + (3 if number > 5 else 0) for number in range(FRAMES)]   # after frame 5; the end comes at 5.5
+
+
+@pytest.fixture(scope="module")
+def pausing_page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pausing")
+    write_sound_video(folder / "sound.mkv", "libopus", seconds=6)
+    write_page(folder / "000.html", "a pause", clip(), PAUSE, 5.5, folder / "sound.mkv")
+    return folder / "000.html"
+
+
+@in_browser
+def test_frames_are_shown_at_their_own_times(page, pausing_page):
+    page.open(pausing_page)
+    page.wait("video.readyState >= 2")
+    page.evaluate("video.pause(), setBlend(0)")
+    assert page.evaluate("video.duration") == pytest.approx(5.5, abs=0.05)
+    for time, frame in ((0.3, 2), (0.7, 5), (2, 5), (3.7, 5), (3.8, 6), (5.4, 15)):
+        page.evaluate("new Promise(done => { video.addEventListener('seeked', done, { once: true });"
+                      f"video.currentTime = {time} }})")
+        page.wait("!fresh")
+        assert page.evaluate("[currentFrame(), Number($('time').value)]") == [frame, frame]
+        assert abs(pixels(page) - colours(view_directions(page, 0, 0), frame)).mean() < 3, time
+    assert page.evaluate("$('clock').textContent") == "0:05 / 0:05"
+    at_frame(page, 4)
+    for key, frame in ((".", 5), (".", 6), (",", 5), (",", 4)):
+        page.key(key)
+        page.wait(f"currentFrame() === {frame} && !video.seeking")
+        assert abs(page.evaluate("video.currentTime") - PAUSE[frame]) < 0.1
+
+
+@in_browser
+def test_the_sound_is_off_until_somebody_turns_it_on(page, pausing_page):
+    page.open(pausing_page)
+    page.wait("!video.paused && video.currentTime > 0")   # a page with sound plays by itself, too
+    button = "$('mute').getAttribute('aria-pressed') === '%s' && video.muted === %s && $('mute').clientWidth > 30"
+    assert page.evaluate(button % ("false", "true"))
+    page.key("m")
+    assert page.evaluate(button % ("true", "false"))
+    page.wait("video.webkitAudioDecodedByteCount > 1000")
+    page.evaluate("$('mute').click()")
+    assert page.evaluate(button % ("false", "true"))
+    assert page.log == []
+
+
+@in_browser
+def test_a_page_without_sound_has_no_button_for_it(page):
+    assert page.evaluate("$('mute').clientWidth") == 0
+    page.key("m")
+    assert page.evaluate("video.muted")
 
 
 @in_browser
@@ -380,7 +436,7 @@ def test_a_large_video_stands_beside_its_page(page, tmp_path, monkeypatch):
     monkeypatch.setattr(viewer_page, "PIECE", 3000)
     path = tmp_path / "a b?#.html"
     (tmp_path / "a b?#_video_99.js").write_text("stale")
-    linked = write_page(path, "large", clip(), FPS)
+    linked = write_page(path, "large", clip(), TIMES, FRAMES / FPS)
     assert len(linked) > 1
     assert sorted(tmp_path.iterdir()) == sorted([path, *linked])
     page.open(path)
@@ -406,7 +462,8 @@ def test_without_webgl_the_page_says_so_and_shows_the_flat_video(clip_page):
 
 @in_browser
 @pytest.mark.parametrize(("width", "height"), [(360, 640), (844, 390), (1600, 900)])
-def test_everything_has_its_place_on_every_screen(page, width, height):
+def test_everything_has_its_place_on_every_screen(page, pausing_page, width, height):
+    page.open(pausing_page)   # which has a button for its sound, too
     page.size(width, height)
     page.wait(f"canvas.clientWidth === {width}")
     assert page.evaluate("canvas.clientHeight") > height * 0.5

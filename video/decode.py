@@ -1,34 +1,77 @@
-"""Decoding of video files with OpenCV, as the frames that the published weights were trained on were decoded, and
-sampling at 8 frames a second (section 4.1 of the paper)."""
+"""Decoding of video files with PyAV (FFmpeg), and sampling at 8 frames a second (section 4.1 of the paper).
+
+Times are in seconds and count from the first frame that is shown. Clocks are the file's own.
+"""
 
 import math
-import os
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-import cv2
+import numpy as np
 
 from errors import InputError
-from video.stereo import left_eye, warn_of_stereo
-
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # no warnings of FFmpeg on stderr: our own error is one line
+from files import printable
+from video.colour import to_bgr
+from video.projection import PROJECTIONS, Layout, Views, declared_layout, effective_layout, warn
 
 SAMPLES_PER_SECOND = 8  # as published
+ROUNDING = 0.0006       # seconds: time stamps may be rounded to thousandths
+JUMP, LATE = 10, 1      # seconds: steps forward (of broadcasts) and back that show that a clock was set anew
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv",
-                  ".flv", ".ogv", ".3gp")
+                  ".flv", ".ogv", ".3gp", ".3g2", ".asf", ".f4v", ".ivf", ".m2v", ".mxf", ".nut", ".ogm", ".qt", ".vob",
+                  ".264", ".h264", ".265", ".h265", ".hevc", ".obu")
+# A file is opened with the protocol "file" alone, and never as a format that names other files, such as a playlist.
+LOCAL = {"protocol_whitelist": "file",
+         "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,ivf,mxf,nut,h264,hevc,obu,m4v,dv,"
+                             "wtv,rm,gif,apng,mjpeg,yuv4mpegpipe"}
+REORDERED = 16          # frames before a cut between which others may be missing
+STATING = {"mov", "matroska", "avi", "asf", "flv"}  # formats that say how long a file should be, and do not guess
+STILLS = {"mjpeg", "png", "bmp", "webp", "gif", "tiff"}
 
 
 class VideoInfo(NamedTuple):
-    """What a video's header says, as far as that is plausible."""
+    """What a video file says of itself, and what its packets show (see `probe`)."""
 
-    fps: float   # frames a second
-    frames: int  # number of frames; 0: unknown
+    fps: float              # frames a second; where the rate varies, on average
+    constant: bool          # whether all frames are shown within half a frame of that rate
+    times: np.ndarray       # when each frame is shown, by the packets' time stamps, float64 (frames,)
+    stamped: bool           # whether these are time stamps of pictures; if not, of decoding, or by a constant rate
+    end: float              # when the last frame stops being shown
+    start: float            # when the first one is shown, by the file's clock
+    codec: str
+    size: tuple             # (height, width) of the pictures as they are stored, pixels
+    layout: Layout          # what the file declares
+    twins: int              # other video streams of that size
+    sound: str              # the codec of the first stream of sound, or ""
+    problem: str            # why the file is called damaged, or ""
+
+    @property
+    def frames(self):
+        return len(self.times)
 
     @property
     def step(self):
-        """Every step-th frame is sampled."""
-        return max(1, round(self.fps / SAMPLES_PER_SECOND))
+        """Every step-th frame is sampled; 0: the frames that are shown at every eighth of a second."""
+        return max(1, round(self.fps / SAMPLES_PER_SECOND)) if self.constant else 0
+
+    @property
+    def rate(self):
+        """Sampled frames a second, nominal."""
+        return self.fps / self.step if self.step else SAMPLES_PER_SECOND
+
+    @property
+    def samples(self):
+        """The indices of the sampled frames, as far as the packets tell, int (samples,)."""
+        if self.step:
+            return np.arange(0, self.frames, self.step)
+        ticks = np.arange(math.ceil((self.end - ROUNDING) * SAMPLES_PER_SECOND)) / SAMPLES_PER_SECOND
+        return np.unique(np.searchsorted(self.times, ticks + ROUNDING, side="right") - 1)
+
+
+# ----------------------------------------------------------------------------------------------------------- the files
 
 
 def is_video(path):
@@ -41,70 +84,275 @@ def list_videos(folder):
     return sorted(path for path in Path(folder).iterdir() if is_video(path))
 
 
+@contextmanager
 def open_video(path):
-    """A `cv2.VideoCapture` of a file, before its first frame. It rotates frames as the file says. Raises InputError if
-    the file does not exist or is not a video."""
-    if not Path(path).is_file():
-        raise InputError(f"{path} does not exist")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise InputError(f"{path} is not a video that can be read, or was cut short")
-    return capture
+    """Yields (container, its stream of pictures) of a local file. Raises InputError if the file does not exist, or is
+    not a video."""
+    path, shown = Path(path), printable(path)
+    if not path.is_file():
+        raise InputError(f"{shown} does not exist")
+    with path.open("rb") as file:
+        try:  # "file:" keeps FFmpeg from taking "12:30 walk.mp4" for something of the protocol "12"
+            container = av.open(f"file:{path}" if shown == str(path) else file, options=LOCAL,
+                                metadata_errors="replace")
+        except (av.FFmpegError, ValueError):
+            raise InputError(f"{shown} is not a video that can be read, or was cut short") from None
+        with container:
+            yield container, picture_stream(container, shown)
+
+
+def picture_streams(container):
+    """The streams of a container that hold moving pictures and can be decoded, the largest first. Covers and other
+    attached pictures are none."""
+    streams = [stream for stream in container.streams.video
+               if stream.codec_context and not stream.disposition & stream.disposition.attached_pic]
+    moving = [stream for stream in streams if stream.frames != 1 or stream.codec_context.name not in STILLS]
+    return sorted(moving or streams, key=lambda stream: -stream.width * stream.height)
+
+
+def picture_stream(container, name):
+    """The first of `picture_streams`; its decoder uses all cores. Raises InputError if there is none."""
+    streams = picture_streams(container)
+    if not streams:
+        raise InputError(f"{name} holds no moving pictures that can be decoded")
+    streams[0].thread_type = "AUTO"
+    return streams[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ the time
+
+
+def packets_of(container, *streams):
+    """Yields the packets of the streams (none: of all). Where a stream's clock is set anew, as between two broadcasts
+    in one file, its time goes on from the packet before. Ends where the file is too damaged to be read on."""
+    resets = bool(container.format.flags & av.format.Flags.ts_discont.value)
+    packets, last, offsets = container.demux(*streams), {}, {}
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            return
+        if packet is None:
+            return
+        if not packet.size:  # at the end, one for each decoder; see `decoded`
+            continue
+        stamp, stream = packet.pts if packet.dts is None else packet.dts, packet.stream_index
+        if stamp is not None:
+            step = (stamp + offsets.get(stream, 0) - last.get(stream, stamp)) * packet.time_base
+            if stream in last and (step < -LATE or (resets and step > JUMP)):
+                offsets[stream] = last[stream] + (packet.duration or 1) - stamp
+            offset = offsets.get(stream, 0)
+            last[stream] = stamp + offset
+            if offset:
+                packet.pts = None if packet.pts is None else packet.pts + offset
+                packet.dts = None if packet.dts is None else packet.dts + offset
+        yield packet
+
+
+def clock(item, stream):
+    """The time stamp of a packet or a picture of a stream by the file's clock, or None if it has none."""
+    stamp = item.dts if item.pts is None else item.pts
+    return None if stamp is None else float(stamp * stream.time_base)
+
+
+def fits(times, fps):
+    """Whether frames at `times`, sorted, are within half a frame of a constant rate."""
+    return bool(np.all(np.abs(times - np.arange(len(times)) / fps) <= 0.5 / fps + ROUNDING))
+
+
+def rate_of(times, stated):
+    """(frames a second, whether they are constant) of frames at `times`, sorted, the first at 0. stated: rates that the
+    file gives, each perhaps None, or absurd: some files give the ticks of the clock instead."""
+    measured = (len(times) - 1) / times[-1] if len(times) > 1 and times[-1] else None
+    rates = [float(rate) for rate in (*stated, measured) if rate and 0 < rate <= 500] or [30.0]
+    fitting = [rate for rate in rates if fits(times, rate)]
+    return (fitting[0], True) if fitting else (measured or rates[0], False)
+
+
+def shown_times(stamps, fps):
+    """(when the frames of packets are shown by the file's clock, sorted, whether all have a time stamp that says so).
+    stamps: of each packet (pts, dts), seconds or None. Frames that have neither are shown at a constant rate, fps."""
+    shown, decoded_at = zip(*stamps)
+    if None not in shown:
+        return np.sort(np.float64(shown)), True
+    return (np.arange(len(stamps)) / fps if None in decoded_at else np.sort(np.float64(decoded_at))), False
+
+
+def stated_duration(container, stream):
+    """(how long a file says that it is, seconds; whether that is about its pictures alone). 0 if it says nothing."""
+    if not set(container.format.name.split(",")) & STATING:
+        return 0.0, True
+    if container.format.name == "avi" and stream.frames and stream.average_rate:  # its duration is that of the index
+        return float(stream.frames / stream.average_rate), True
+    if stream.duration:
+        return float(stream.duration * stream.time_base), True
+    try:
+        hours, minutes, rest = stream.metadata.get("DURATION", "").split(":")  # of Matroska, "00:00:02.000000000"
+        end = 3600 * int(hours) + 60 * int(minutes) + float(rest)
+        return end - float((stream.start_time or 0) * stream.time_base), True
+    except ValueError:
+        return (container.duration or 0) / av.time_base, False
+
+
+def missing_end(path, container, stream, spans):
+    """Why a file is called cut short, or "". spans: {index of a stream: (begin, end) by its packets}."""
+    lasting = {index: max(end, end - begin) for index, (begin, end) in spans.items()}
+    pictures = lasting.get(stream.index, 0.0)
+    stated, of_pictures = stated_duration(container, stream)
+    read = pictures if of_pictures else max(lasting.values(), default=0.0)
+    if stated - read > max(0.25, 0.05 * stated):
+        return f"{printable(path)} was cut short: only {pictures:.1f} of its {stated:.1f} seconds could be read"
+    if container.format.name == "mpegts" and all(path.stat().st_size % length for length in (188, 192, 204)):
+        return f"{printable(path)} was cut short: its last packet is not whole"
+    return ""
+
+
+# ----------------------------------------------------------------------------------------------------------- the video
+
+
+def decoded(stream, packet):
+    """(the pictures that a packet completes, whether the decoder met an error). packet None: the pictures that are left
+    at the end."""
+    try:
+        return stream.codec_context.decode(packet), False
+    except av.FFmpegError:
+        return [], True
+
+
+def estimated_samples(path):
+    """How many frames of a file will be sampled, as far as its header tells; 0 where it does not."""
+    with open_video(path) as (container, stream):
+        fps, _ = rate_of(np.zeros(0), (stream.guessed_rate, stream.average_rate))
+        lasts = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+        return math.ceil((stream.frames or float(lasts) * fps) / max(1, round(fps / SAMPLES_PER_SECOND)))
 
 
 def probe(path):
-    """The `VideoInfo` of a video file. If the header does not say the rate, the average rate is measured. Raises
-    InputError as `open_video` does."""
-    capture = open_video(path)
-    info = header(capture)
-    capture.release()
-    return info if info.fps else info._replace(fps=measured_fps(path) or 30.0)
+    """The `VideoInfo` of a video file, for which its packets are read and its first frame is decoded. Raises InputError
+    as `open_video` does, and if no frame can be decoded."""
+    path = Path(path)
+    with open_video(path) as (container, stream):
+        stream.thread_type = "SLICE"  # to decode several frames at a time would begin with a delay
+        first, stamps, latest, spans = [], [], (-math.inf, 0.0), {}
+        for packet in packets_of(container):
+            begin, lasts = clock(packet, packet.stream), float((packet.duration or 0) * packet.time_base)
+            if begin is not None:
+                known = spans.get(packet.stream_index, (begin, begin))
+                spans[packet.stream_index] = min(known[0], begin), max(known[1], begin + lasts)
+            if packet.stream_index == stream.index:
+                first = first or decoded(stream, packet)[0]
+                if not packet.is_discard:
+                    latest = max(latest, (begin or 0.0, lasts))
+                    stamps.append([None if stamp is None else float(stamp * packet.time_base)
+                                   for stamp in (packet.pts, packet.dts)])
+        first = first or decoded(stream, None)[0]
+        if not first or not stamps:
+            raise InputError(f"{printable(path)} has no frame that can be decoded")
+        rates = stream.guessed_rate, stream.average_rate
+        times, stamped = shown_times(stamps, rate_of(np.zeros(0), rates)[0])
+        start = clock(first[0], stream)
+        stamped = stamped and container.format.name != "avi"  # which counts frames in the order of decoding
+        if not stamped or start is None or not times[0] <= start <= times[-1]:
+            start = times[0]
+        times = times[times >= start - ROUNDING] - start
+        problem, (stated, of_pictures) = missing_end(path, container, stream, spans), stated_duration(container, stream)
+        fps, constant = rate_of(times[:-REORDERED] if problem else times, rates)
+        end = float(times[-1]) + (latest[1] or min(1 / fps, 1 / rate_of(np.zeros(0), rates)[0]))
+        if of_pictures and stated > times[-1] and not problem:
+            end = stated
+        size = stream.height, stream.width
+        sounds = [track.codec_context.name for track in container.streams.audio if track.codec_context]
+        twins = sum((other.height, other.width) == size for other in picture_streams(container)) - 1
+        return VideoInfo(
+            fps, constant, times, stamped, end, float(start), stream.codec_context.name, size,
+            declared_layout(first[0]), twins, sounds[0] if sounds else "", problem)
 
 
-def header(capture):
-    """The `VideoInfo` in the header of a `cv2.VideoCapture`. fps is 0 if the header does not say it, or says an absurd
-    rate: some give the ticks of the clock instead."""
-    fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return VideoInfo(fps if 0 < fps <= 500 else 0.0, int(frames) if 0 < frames < 1e9 else 0)
+class VideoReader:
+    """Decodes the frames of a video file. info: its `VideoInfo`. Once all frames have been read, `read` is their number
+    and `problem` says why the file is called damaged, or ""."""
+
+    def __init__(self, path, info):
+        self.path, self.info, self.read, self.problem = Path(path), info, 0, info.problem
+
+    def pictures(self):
+        """Yields (index, time, `av.VideoFrame`) of every frame that can be decoded, in the order in which they are
+        shown. Raises InputError if there is none."""
+        errors, time, self.read = 0, 0.0, 0
+        with open_video(self.path) as (container, stream):
+            for packet in chain(packets_of(container, stream), [None]):
+                pictures, failed = decoded(stream, packet)
+                errors += failed and self.read > 0  # a recording may begin between two key frames
+                for picture in pictures:
+                    time = max(time, self.shown(picture, stream, time))
+                    yield self.read, time, picture
+                    self.read += 1
+        if not self.read:
+            raise InputError(f"{printable(self.path)} has no frame that can be decoded")
+        if errors and not self.problem:
+            self.problem = f"{printable(self.path)} is damaged: {errors} of its frames could not be decoded"
+
+    def shown(self, picture, stream, before):
+        """When a picture is shown, by its own time stamp, or else by those of the packets. before: when the one before
+        it was."""
+        if self.info.stamped and picture.pts is not None:
+            return clock(picture, stream) - self.info.start
+        return self.info.times[self.read] if self.read < self.info.frames else before + 1 / self.info.fps
+
+    def samples(self):
+        """Yields (index, time, `av.VideoFrame` or None) of every frame: of those that are sampled the picture."""
+        if self.info.step:
+            for index, time, picture in self.pictures():
+                yield index, time, None if index % self.info.step else picture
+            return
+        waiting = None
+        for item in chain(self.pictures(), [(0, self.info.end, None)]):
+            if waiting:
+                tick = math.ceil((waiting[1] - ROUNDING) * SAMPLES_PER_SECOND) / SAMPLES_PER_SECOND
+                yield *waiting[:2], waiting[2] if tick < item[1] - ROUNDING or waiting[0] == 0 else None
+            waiting = item
 
 
-def measured_fps(path):
-    """Frames a second, on average, by the packets' time stamps, or None if there are no usable ones."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-        if len(times) < 2 or times[-1] == times[0]:
-            return None
-        fps = float((len(times) - 1) / ((times[-1] - times[0]) * stream.time_base))
-    return fps if math.isfinite(fps) and fps <= 500 else None
-
-
-def sample_frames(path, step, stereo_layout):
-    """Yields (index, frame) for every frame of a video file. Of every step-th one, `frame` is the left eye's view, BGR
-    uint8 (H, W, 3); of those between it is None: they are decoded, but not converted.
-
-    Warns on stderr if a video that is treated as mono looks like stereo. Raises InputError if no frame can be decoded.
-    """
-    capture = open_video(path)
-    index = 0
+def open_stream(url, patience):
+    """An open container of what is sent at a URL, or None if nothing comes. patience: seconds to wait, also for each
+    packet later."""
     try:
-        while capture.grab():
-            frame = None
-            if index % step == 0:
-                decoded, frame = capture.retrieve()
-                if not decoded:
-                    break
-                if stereo_layout == "mono" and index == SAMPLES_PER_SECOND * step:  # after 1 s: no longer black
-                    warn_of_stereo(path, frame)
-                frame = left_eye(frame, stereo_layout)
-            yield index, frame
-            index += 1
-    finally:
-        capture.release()
-    if index == 0:
-        raise InputError(f"{path} has no frame that can be decoded")
+        return av.open(url, options={"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}, timeout=patience,
+                       metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError):
+        return None
 
 
-def sampled(path):
-    """Yields the sampled frames of a mono video file, 8 a second, BGR uint8 (H, W, 3)."""
-    return (frame for _, frame in sample_frames(path, probe(path).step, "mono") if frame is not None)
+def stream_pictures(container, name):
+    """Yields (time, `av.VideoFrame`) of a container that `open_stream` opened, as they come, until it ends. Raises
+    InputError if it holds no pictures."""
+    stream, start = picture_stream(container, name), None
+    for packet in chain(packets_of(container, stream), [None]):
+        for picture in decoded(stream, packet)[0]:
+            shown = clock(picture, stream) or 0.0
+            start = shown if start is None else start
+            yield shown - start, picture
+
+
+def views_of(name, info, stereo_layout, projection):
+    """The `Views` of a video's frames; the settings: see config.py. Warns of several lenses in one file."""
+    if info.twins:
+        warn(f"{name} holds {info.twins + 1} videos of {info.size[1]} x {info.size[0]} pixels, such as those of two "
+             "lenses; only the first is read: if they belong together, export them as one equirectangular video")
+    return Views(name, effective_layout(info.layout, stereo_layout, projection),
+                 certain=bool(projection or info.layout.projection in PROJECTIONS))
+
+
+def all_frames(path):
+    """Yields every frame of a video file as it is, BGR uint8 (H, W, 3)."""
+    return (to_bgr(picture) for _, _, picture in VideoReader(path, probe(path)).pictures())
+
+
+def sampled(path, stereo_layout="mono", projection=""):
+    """Yields the sampled frames of a video file, 8 a second, BGR uint8 (H, W, 3), equirectangular, of the left eye."""
+    info = probe(path)
+    views = views_of(printable(Path(path).name), info, stereo_layout, projection)
+    for _, _, picture in VideoReader(path, info).samples():
+        if picture is not None:
+            yield views(to_bgr(picture))
+    views.judge()

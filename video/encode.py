@@ -8,62 +8,117 @@ import av
 import cv2
 
 from files import replacing
+from video.sound import add_sound
 
 BT709 = 1  # FFmpeg's number for that colour space, its primaries and its transfer curve, and for levels of 16 to 235
 AVX512 = 13  # OpenCV's number for these instructions
+TICK = Fraction(1, 120000)  # seconds; the time of a frame is a whole number of these at all usual rates, 30000/1001 too
+FRAME_DURATION = 1 << 8     # FFmpeg's flag: the encoder hands on how long each frame is shown
+MP4_SOUND = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")   # what mp4 holds as it is; all else becomes AAC
+PAGE_SOUND = ("aac", "mp3")  # what every browser plays
 
 
 def x264_options(use, fps):
     """The options of libx264 for a video of so many frames a second. use: "film", to be watched from its beginning, or
-    "page", whose slider has to find every frame quickly: it has a key frame every second, and no frame that is decoded
-    after a later one. Its preset takes two thirds of the time of "veryfast" and makes two thirds more bytes."""
+    "page", whose slider has to find every frame quickly: it has a key frame every second, and its preset takes two
+    thirds of the time of "veryfast" and makes two thirds more bytes.
+
+    No frame is decoded after a later one (bf): of videos with such frames, many programs misread how long each of the
+    others is shown.
+    """
     options = {"film": {"preset": "veryfast", "crf": "21"},
-               "page": {"preset": "superfast", "crf": "23", "g": str(max(1, round(fps))), "bf": "0"}}[use]
+               "page": {"preset": "superfast", "crf": "23", "g": str(max(1, round(fps)))}}[use] | {"bf": "0"}
     if cv2.checkHardwareSupport(AVX512):  # there x264 reads past its pictures: equal pictures give different bytes
         options["x264-params"] = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
     return options
 
 
-@contextmanager
-def encoder(container, size, fps, use="film", **options):
-    """Yields a function that encodes the next frame (H, W, 3), BGR uint8, into an open container: H.264, yuv420p.
+class Encoder:
+    """Encodes frames (H, W, 3), BGR uint8, into an open container: H.264, yuv420p, each frame at its own time.
 
-    size: the frames' (height, width), both even. use: see `x264_options`; a "page" is in BT.709 and says so, since its
-    browser would otherwise guess the colour space by the size. options: of libx264, in place of those of the use.
+    size: the frames' (height, width), both even. fps: frames a second on average. use: see `x264_options`; a "page" is
+    in BT.709 and says so, since its browser would otherwise guess the colour space by the size. options: of libx264, in
+    place of those of the use.
     """
-    height, width = size
-    assert height % 2 == 0 and width % 2 == 0, f"yuv420p needs an even size, got {height} x {width}"
-    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.options = {**x264_options(use, fps), **options}
-    if use == "page":
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
 
-    def encode(frame):
+    def __init__(self, container, size, fps, use="film", **options):
+        height, width = size
+        assert height % 2 == 0 and width % 2 == 0, f"yuv420p needs an even size, got {height} x {width}"
+        self.container, self.use, self.waiting = container, use, None
+        self.stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
+        self.stream.options = {**x264_options(use, fps), **options}
+        context = self.stream.codec_context
+        context.time_base = TICK
+        context.flags |= FRAME_DURATION
+        if use == "page":
+            context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
+
+    def write(self, frame, time):
+        """Adds a frame that is shown from `time` on, seconds, until the next one."""
         picture = av.VideoFrame.from_ndarray(frame, format="bgr24")
-        if use == "page":  # by way of planes: FFmpeg's direct conversion truncates, which makes blues visibly darker
+        if self.use == "page":  # by way of planes: FFmpeg's direct conversion truncates: blues are visibly darker
             picture = picture.reformat(format="gbrp").reformat(format="yuv420p", dst_colorspace="ITU709")
-        container.mux(stream.encode(picture))
+        picture.pts, picture.time_base = round(time / TICK), TICK
+        if self.waiting:
+            picture.pts = max(picture.pts, self.waiting.pts + 1)
+            self.encode_waiting(picture.pts)
+        self.waiting = picture
 
-    yield encode
-    container.mux(stream.encode())
+    def encode_waiting(self, end):
+        """Encodes the latest frame, which is shown until `end`, in ticks."""
+        self.waiting.duration = max(1, end - self.waiting.pts)
+        self.container.mux(self.stream.encode(self.waiting))
+
+    def finish(self, end):
+        """Encodes what waits. The last frame is shown until `end`, seconds."""
+        self.encode_waiting(round(end / TICK))
+        self.container.mux(self.stream.encode())
 
 
 @contextmanager
-def video_writer(path, size, fps, use="film"):
-    """Yields the function of an `encoder` into an mp4 file that starts to play while it loads, in every browser. The
-    file appears when the block has ended without an error."""
+def mp4_file(path):
+    """Yields an open container, an mp4 file that starts to play while it loads. The file appears when the block has
+    ended without an error."""
     options = {"movflags": "faststart"}
-    with (replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container,
-          encoder(container, size, fps, use) as encode):
-        yield encode
+    with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+        yield container
+
+
+@contextmanager
+def video_writer(path, size, source, use="film", sound=False):
+    """Yields a function write(frame, time) into an mp4 file, which plays in every browser: see `Encoder`.
+
+    source: of `video.sources`, or what has its rate and, when the block ends, its end; with `sound`, also its sound and
+    sound_start. A "page" gets sound that every browser plays; a "film" gets it unchanged, if mp4 takes it.
+    """
+    with mp4_file(path) as container:
+        encoder = Encoder(container, size, source.rate, use)
+        codecs = PAGE_SOUND if use == "page" else MP4_SOUND
+        track = add_sound(container, source.sound, source.sound_start, codecs) if sound and source.sound else None
+
+        def write(frame, time):
+            encoder.write(frame, time)
+            if track:
+                track.write(time)
+
+        try:
+            yield write
+            encoder.finish(source.end)
+            if track:
+                track.write(source.end)
+        finally:
+            if track:
+                track.close()
 
 
 def write_video(path, frames, fps):
-    """Writes an iterable of frames (H, W, 3), BGR uint8, of one even size, as an mp4 file: see `video_writer`."""
+    """Writes an iterable of frames (H, W, 3), BGR uint8, of one even size, as an mp4 file that plays in every browser,
+    `fps` frames a second."""
     frames = iter(frames)
     first = next(frames)
-    with video_writer(path, first.shape[:2], fps) as encode:
-        for frame in chain([first], frames):
-            encode(frame)
+    with mp4_file(path) as container:
+        encoder = Encoder(container, first.shape[:2], fps)
+        for number, frame in enumerate(chain([first], frames)):
+            encoder.write(frame, number / fps)
+        encoder.finish((number + 1) / fps)

@@ -1,21 +1,26 @@
 """A cache of images that are decoded and resized once. Each folder of images (a video's frames, flow or maps) becomes
 one uint8 array in a .npy file, which every process maps into memory.
 
-The file's name contains a digest of the images' names, sizes and times of change, so a file of that name is current:
-after a change of the images the name is another one. It is also complete, since it was renamed from a partial file.
+The file's name contains a digest of the images' names, sizes, times of change and last bytes (where a PNG has its
+checksums), so a file of that name is current: after a change of the images the name is another one. Whether it is whole
+is checked by its size.
 """
 
 import contextlib
 import functools
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from files import read_image, replacing
+from files import clear_partials, read_image, replacing
 from video.resize import resized
+from video.stored_maps import StoredMap
+
+TAIL = 4096     # bytes at the end of an image's file that tell it from another
 
 
 def build(lists, resolution, cache_dir, threads):
@@ -27,7 +32,9 @@ def build(lists, resolution, cache_dir, threads):
     read.
     """
     arrays = [array_path(images, flags, resolution, cache_dir) for images, flags in lists]
-    missing = [(array, *source) for array, source in zip(arrays, lists) if not array.exists()]
+    for folder in {array.parent for array in arrays}:
+        clear_partials(folder)
+    missing = [(array, *source) for array, source in zip(arrays, lists) if not is_whole(array, len(source[0]))]
     if missing:
         total = sum(len(images) for _, images, _ in missing)
         pool = ThreadPoolExecutor(threads)
@@ -45,10 +52,28 @@ def array_path(images, flags, resolution, cache_dir):
     """The path of the array of these images, existing or not: cache_dir/FOLDER-DIGEST/NAME_HEIGHTxWIDTH_DIGEST.npy. The
     first digest is of the full path of the folder, the second of flags and images."""
     folder = images[0].parent.resolve()
-    sources = [(image.name, (stat := image.stat()).st_size, stat.st_mtime_ns) for image in images]
+    sources = [(image.name, (stat := image.stat()).st_size, stat.st_mtime_ns, last_bytes(image)) for image in images]
     directory = f"{folder.parent.name}-{_digest(folder.parent)}"
     height, width = resolution
     return Path(cache_dir, directory, f"{folder.name}_{height}x{width}_{_digest((flags, sources))}.npy")
+
+
+def last_bytes(image):
+    """A digest of the end of an image's file; "" of a `StoredMap`, whose file holds many."""
+    if isinstance(image, StoredMap):
+        return ""
+    with image.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - TAIL))
+        return _digest(file.read(TAIL))
+
+
+def is_whole(array, count):
+    """Whether there is an array of so many images in the file, and it is as long as it says."""
+    try:
+        return array.is_file() and len(np.load(array, mmap_mode="r")) == count
+    except (OSError, ValueError, EOFError, TypeError):
+        return False
 
 
 def _digest(value):
@@ -56,7 +81,9 @@ def _digest(value):
 
 
 def read_resized(path, flags, resolution):
-    """The image of a file at `resolution` (height, width), uint8 BGR (H, W, 3) or grey (H, W)."""
+    """The image of a file, or a `StoredMap`, at `resolution` (height, width), uint8 BGR (H, W, 3) or grey (H, W)."""
+    if isinstance(path, StoredMap):
+        return path.read(resolution)
     return resized(read_image(path, flags), resolution)
 
 

@@ -93,13 +93,14 @@ def read_ahead(items, count):
 
 @contextmanager
 def write_behind(writers):
-    """Yields a function write(frame, saliency), which hands both to every writer, in order, on a thread of its own.
+    """Yields a function write(frame, saliency, time), which hands all three to every writer, in order, on a thread of
+    its own.
 
     A writer is a context with such a `write`. If there is no error, all writers are left normally, and so finish; an
     error in any of them, or in the block, is the error with which every one of them is left.
     """
     if not writers:
-        yield lambda frame, saliency: None
+        yield lambda *item: None
         return
     queue, failures = Queue(PICTURES_WAITING), []
 
@@ -127,7 +128,7 @@ def write_behind(writers):
 
     thread.start()
     try:
-        yield lambda frame, saliency: put((frame, saliency))
+        yield lambda *item: put(item)
         put(END)
     except BaseException as problem:
         while thread.is_alive():  # what still waits to be written is of no use any more

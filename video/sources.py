@@ -3,66 +3,119 @@
     id, title       "000" and "a.mp4"
     name            what to call it in messages: "000 a.mp4"
     path, bytes     the file or the folder, and its size
-    rate            sampled frames a second
+    rate            sampled frames a second, nominal
     limit           number of sampled frames where it is certain before they are read, or else infinity
     expected        the same as far as it can be told, 0 where it cannot
     stem(position)  how the image of sampled frame number `position` is called, without its ending: "000_0012"
     files(position) the files that this frame comes from
     frames()        yields the sampled frames in order, BGR uint8 (H, W, 3); an `InputError` in place of one that is bad
-    describe()      its row of the catalogue (`catalogue.COLUMNS`), once frames() has come to its end
+    times           when each sampled frame is shown, seconds; the first is at 0. The list grows as frames() yields
+    end             when the last one stops being shown, seconds
+    sound           the path of a file whose first audio stream belongs to the picture, or None
+    sound_start     when the first frame is shown by that file's clock, seconds
+    stereo_layout   which part of a picture was used, and the projection that it was converted from
+    projection
+    describe()      its row of the catalogue (`catalogue.COLUMNS`) with times and end, once frames() has ended
 """
 
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 
 from errors import InputError
-from files import list_folders, list_images, read_image
-from video.catalogue import COLUMNS, describe_video
-from video.decode import SAMPLES_PER_SECOND, probe, sample_frames
+from files import list_folders, list_images, read_image, read_json
+from video.catalogue import title_of
+from video.colour import to_bgr
+from video.decode import SAMPLES_PER_SECOND, VideoReader, estimated_samples, probe, views_of
 from video.pipeline import in_order
+from video.projection import effective_layout
+from video.resize import resized
 
 
 class VideoFile:
     """A video file, whose frames come straight from the decoder. Raises InputError where it cannot be read."""
 
-    def __init__(self, identity, path, stereo_layout):
-        self.id, self.path, self.stereo_layout = identity, path, stereo_layout
-        self.title, self.name, self.bytes = path.name, f"{identity} {path.name}", path.stat().st_size
+    def __init__(self, identity, path, stereo_layout, projection=""):
+        self.id, self.path, self.settings = identity, path, (stereo_layout, projection)
+        self.title, self.bytes = title_of(path), path.stat().st_size
+        self.name = f"{identity} {self.title}"
         self.limit = math.inf
+        self.times, self.indices = [], []
 
     @cached_property
     def info(self):
         return probe(self.path)
 
-    @property
-    def rate(self):
-        return self.info.fps / self.info.step
+    @cached_property
+    def planned(self):
+        """The indices of the sampled frames, as far as the packets tell."""
+        return self.info.samples
+
+    @cached_property
+    def layout(self):
+        return effective_layout(self.info.layout, *self.settings)
 
     @property
+    def stereo_layout(self):
+        return self.layout.stereo
+
+    @property
+    def projection(self):
+        return self.layout.projection
+
+    @property
+    def rate(self):
+        return self.info.rate
+
+    @property
+    def end(self):
+        return float(self.info.end)
+
+    @property
+    def sound(self):
+        return self.path if self.info.sound else None
+
+    @property
+    def sound_start(self):
+        return float(self.info.start)
+
+    @cached_property
     def expected(self):
         try:
-            return -(-self.info.frames // self.info.step)
+            return estimated_samples(self.path)
         except InputError:  # which is reported when its turn comes
             return 0
 
     def stem(self, position):
-        return f"{self.id}_{position * self.info.step:04d}"
+        if position < len(self.indices):
+            index = self.indices[position]
+        elif position < len(self.planned):
+            index = self.planned[position]
+        else:
+            index = self.info.frames + position - len(self.planned)
+        return f"{self.id}_{index:04d}"
 
     def files(self, position):
         return [self.path]
 
     def frames(self):
-        self.read = self.samples = 0
-        for index, frame in sample_frames(self.path, self.info.step, self.stereo_layout):
-            self.read = index + 1
-            if frame is not None:
-                self.shape, self.samples = frame.shape[:2], self.samples + 1
-                yield frame
+        self.times.clear()
+        self.indices.clear()
+        self.reader = VideoReader(self.path, self.info)
+        views = views_of(self.title, self.info, *self.settings)
+        for index, time, picture in self.reader.samples():
+            if picture is not None:
+                frame = views(to_bgr(picture))
+                self.shape = frame.shape[:2] if index == 0 else self.shape
+                self.indices.append(index)
+                self.times.append(time)
+                yield frame if frame.shape[:2] == self.shape else resized(frame, self.shape)
+        views.judge()
 
     def describe(self):
-        return describe_video(self.path, self.id, self.info, self.shape, self.read, self.samples, self.stereo_layout)
+        return describe(self, self.info.fps, self.reader.read, self.info.step, self.reader.problem)
 
 
 class FrameFolder:
@@ -76,8 +129,29 @@ class FrameFolder:
         self.title = self.row.get("video", self.id)
         self.name = f"{self.id} {self.title}" if row else self.id
         self.bytes = int(row["bytes"]) if row else sum(image.stat().st_size for image in self.images)
-        self.rate = float(row["fps"]) / int(row["step"]) if row else SAMPLES_PER_SECOND
+        step = int(self.row.get("step", 0))
+        self.rate = float(row["fps"]) / step if step else SAMPLES_PER_SECOND
         self.stereo_layout = self.row.get("stereo_layout", "mono")
+        self.projection = self.row.get("projection", "equirectangular")
+        self.times, self.end, self.shown_at = [], self.limit / self.rate, []
+        clock = read_json(path.with_name(f"{self.id}.json")) if row else {}
+        if are_times(clock.get("times"), clock.get("end"), self.limit):
+            self.shown_at, self.end = clock["times"], float(clock["end"])
+
+    @cached_property
+    def video(self):
+        """The video of the catalogue that the frames come from, while it is still there; else None."""
+        path = self.path.parent.parent / self.title
+        is_there = self.row and path.is_file() and path.stat().st_size == self.bytes
+        return VideoFile(self.id, path, self.stereo_layout) if is_there else None
+
+    @property
+    def sound(self):
+        return self.video and self.video.sound
+
+    @property
+    def sound_start(self):
+        return self.video.sound_start
 
     def stem(self, position):
         return self.images[position].stem
@@ -86,16 +160,34 @@ class FrameFolder:
         return [self.images[position]]
 
     def frames(self):
+        self.times.clear()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for image in checked_sizes(self.images, in_order(pool, read_or_problem, self.images)):
                 if not isinstance(image, InputError):
                     self.shape = image.shape[:2]
+                position = len(self.times)
+                self.times.append(self.shown_at[position] if self.shown_at else position / self.rate)
                 yield image
 
     def describe(self):
-        height, width = self.shape
-        return dict(zip(COLUMNS, (self.id, self.title, self.bytes, f"{self.rate:.6g}", width, height, self.expected, 1,
-                                  self.expected, self.stereo_layout, "")))
+        return describe(self, self.rate, self.limit, 1)
+
+
+def are_times(times, end, count):
+    """Whether these are the times of so many frames, one after the other, and of their end."""
+    return (isinstance(times, list) and len(times) == count
+            and all(type(time) in (int, float) for time in [*times, end])
+            and all(before <= after for before, after in pairwise([0, *times, end])))
+
+
+def describe(source, fps, frames, step, problem=""):
+    """The row of a source, all of whose frames have been read. fps: of the video; frames: how many it has; step: every
+    step-th one was sampled, or 0; problem: what is wrong with the video, or ""."""
+    height, width = source.shape
+    return {"id": source.id, "video": source.title, "bytes": source.bytes, "fps": f"{fps:.6g}", "width": width,
+            "height": height, "frames": frames, "step": step, "samples": len(source.times),
+            "stereo_layout": source.stereo_layout, "projection": source.projection, "problem": problem,
+            "times": [round(float(time), 4) for time in source.times], "end": round(source.end, 4)}
 
 
 def read_or_problem(path):

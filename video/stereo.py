@@ -1,21 +1,19 @@
-"""Stereo video: the left eye's view, and a warning if a video that is treated as mono seems to hold two views."""
-
-import sys
+"""Stereo video: the left eye's view, and whether a frame looks as if it held two views."""
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 LEAST_LIKENESS = 0.93  # of the halves of a stereo frame; measured: 0.97 in one, at most 0.89 in 400 mono frames
 
 
-def left_eye(frame, stereo_layout):
+def left_eye(frame, stereo_layout, swapped=False):
     """The view of the left eye in a frame (H, W, 3). By custom that is the upper half of a "top_bottom" frame, the left
-    half of a "left_right" one, and all of a "mono" one."""
+    half of a "left_right" one, and all of a "mono" one; the other half if the eyes are swapped."""
+    height, width = frame.shape[0] // 2, frame.shape[1] // 2
     if stereo_layout == "top_bottom":
-        return frame[:frame.shape[0] // 2]
+        return frame[-height:] if swapped else frame[:height]
     if stereo_layout == "left_right":
-        return frame[:, :frame.shape[1] // 2]
+        return frame[:, -width:] if swapped else frame[:, :width]
     return frame
 
 
@@ -34,10 +32,3 @@ def apparent_layout(frame):
     likenesses = {"top_bottom": likeness(grey[:32], grey[32:]), "left_right": likeness(grey[:, :32], grey[:, 32:])}
     layout = max(likenesses, key=likenesses.get)
     return layout if likenesses[layout] > LEAST_LIKENESS else "mono"
-
-
-def warn_of_stereo(name, frame):
-    """Prints a warning on stderr if a frame that is treated as mono seems to hold two views. name: of the video."""
-    layout = apparent_layout(frame)
-    if layout != "mono":
-        tqdm.write(f"warning: {name} looks like stereo; if it is, use --stereo_layout={layout}", file=sys.stderr)

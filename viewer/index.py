@@ -11,12 +11,13 @@ from viewer.page import fill, read_template
 
 
 def read_about(path):
-    """What `PageWriter` noted in a page, as a dict: title, number of frames, fps, poster and more; None if the file is
-    not such a page."""
-    with Path(path).open("rb") as page:
-        head = page.read(2**18).decode("utf-8", "replace")
-    found = re.search(r'<script type="application/json" id="about">(.*?)</script>', head, re.DOTALL)
-    return json.loads(found[1]) if found else None
+    """What `PageWriter` noted in a page, as a dict: title, number of frames, duration in seconds, poster and more; None
+    if the file is not such a page."""
+    with Path(path).open(encoding="utf-8", errors="replace") as page:
+        for line in page:  # it stands on one line, before the video
+            if found := re.match(r'<script type="application/json" id="about">(.*)</script>$', line):
+                return json.loads(found[1])
+    return None
 
 
 def duration(seconds):
@@ -32,10 +33,11 @@ def write_index(results_dir):
         about = read_about(path)
         if about:
             video = path.with_suffix(".mp4")
+            seconds = about.get("seconds") or about["frames"] / about["fps"]  # pages of earlier versions have a rate
             link = f' · <a href="{quote(video.name)}">overlay</a>' if video.is_file() else ""
             cards.append(fill(card, {
                 "page": quote(path.name), "title": html.escape(about["title"]), "poster": about["poster"],
-                "frames": str(about["frames"]), "duration": duration(about["frames"] / about["fps"]), "overlay": link}))
+                "frames": str(about["frames"]), "duration": duration(seconds), "overlay": link}))
     count = f"{len(cards)} video{'s' if len(cards) != 1 else ''}"
     write_text(Path(results_dir, "index.html"),
                fill(read_template("index.html"), {"cards": "".join(cards), "count": count}))

@@ -32,21 +32,22 @@ def overlay(frame, saliency, size):
 
 
 class OverlayWriter:
-    """A context that writes the overlay video frame by frame, if there is a frame. max_height: its rows at most."""
+    """A context that writes the overlay video frame by frame, if there is a frame. source: where the frames come from,
+    see `video_writer`; max_height: rows at most; sound: whether to keep the source's."""
 
-    def __init__(self, path, fps, max_height):
-        self.path, self.fps, self.max_height = path, fps, max_height
+    def __init__(self, path, source, max_height, sound=False):
+        self.path, self.source, self.max_height, self.sound = path, source, max_height, sound
 
     def __enter__(self):
         self.stack, self.encode = ExitStack().__enter__(), None
         return self
 
-    def write(self, frame, saliency):
-        """Adds a frame, BGR uint8 (H, W, 3), with its map, uint8 (h, w), of any size."""
+    def write(self, frame, saliency, time):
+        """Adds a frame, BGR uint8 (H, W, 3), with its map, uint8 (h, w), of any size, shown from `time` on, seconds."""
         if self.encode is None:
             self.size = even_size(*frame.shape[:2], self.max_height)
-            self.encode = self.stack.enter_context(video_writer(self.path, self.size, self.fps))
-        self.encode(overlay(frame, saliency, self.size))
+            self.encode = self.stack.enter_context(video_writer(self.path, self.size, self.source, sound=self.sound))
+        self.encode(overlay(frame, saliency, self.size), time)
 
     def __exit__(self, *failure):
         return self.stack.__exit__(*failure)

@@ -6,21 +6,21 @@ that belong together. The shader in templates/viewer.html that draws the sphere 
 """
 
 import base64
-import glob
 import html
 import json
 import os
 import re
+import secrets
 from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import av
 import cv2
 import numpy as np
 
-from files import replacing, write_text
+from files import HOST, replacing, write_text
 from sphere import with_margin
 from video.encode import video_writer
 from video.resize import resized
@@ -114,43 +114,51 @@ def live_page(title, layout):
     return "".join(page_around_video(title, layout, {"live": True}, connect="'self'"))
 
 
+def has_sound(path):
+    """Whether a video file has an audio stream."""
+    with av.open(str(path)) as container:
+        return bool(container.streams.audio)
+
+
 def linked_files(path):
     """The paths of the files beside a page that hold its video; [] if the video is in the page."""
-    return sorted(Path(path).parent.glob(f"{glob.escape(Path(path).stem)}_video_*.js"))
+    name = re.compile(rf"{re.escape(Path(path).stem)}_video_\d+\.js")
+    return sorted(file for file in Path(path).parent.iterdir() if name.fullmatch(file.name))
 
 
 class PageWriter:
     """A context that writes a page frame by frame. The page appears when the context is left without an error and at
     least one frame was written. linked: the files beside the page that hold its video, if that was too large for it.
 
-        with PageWriter("results/000.html", "a.mp4", fps=8) as page:
-            page.write(frame, saliency)         # BGR uint8 (H, W, 3) and uint8 (h, w), of any size, in order of time
+        with PageWriter("results/000.html", "a.mp4", source) as page:   # where the frames come from: see `video_writer`
+            page.write(frame, saliency, time)   # BGR uint8 (H, W, 3) and uint8 (h, w), of any size; seconds
     """
 
-    def __init__(self, path, title, fps):
-        self.path, self.title, self.fps = Path(path), title, Fraction(fps).limit_denominator(1001)
-        self.video = self.path.with_name(f".{self.path.name}.{os.getpid()}.mp4.partial")
-        self.frames, self.linked, self.stack = 0, [], ExitStack()
+    def __init__(self, path, title, source, sound=False):
+        self.path, self.title, self.source, self.sound, self.times = Path(path), title, source, sound, []
+        self.video = self.path.with_name(f".{self.path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+        self.linked, self.stack = [], ExitStack()
 
     def __enter__(self):
         return self
 
-    def write(self, frame, saliency):
-        """Adds a frame with its map."""
-        if self.frames == 0:
+    def write(self, frame, saliency, time):
+        """Adds a frame with its map, shown from `time` on."""
+        if not self.times:
             self.layout = arrange(frame.shape, saliency.shape)
             size = self.layout.height, self.layout.width
-            self.encode = self.stack.enter_context(video_writer(self.video, size, self.fps, "page"))
-        self.encode(compose(frame, saliency, self.layout))
-        self.frames += 1
-        if self.frames & (self.frames - 1) == 0:  # 1, 2, 4, ...: the last of these is in the video's second half
+            writer = video_writer(self.video, size, self.source, "page", self.sound)
+            self.encode = self.stack.enter_context(writer)
+        self.encode(compose(frame, saliency, self.layout), time)
+        self.times.append(round(float(time), 5))
+        if (count := len(self.times)) & (count - 1) == 0:  # 1, 2, 4, ...: the last is in the second half
             _, poster = cv2.imencode(".jpg", overlay(frame, saliency, POSTER_SIZE), [cv2.IMWRITE_JPEG_QUALITY, 80])
             self.poster = base64_text(poster)
 
     def __exit__(self, failure, *details):
         try:
             self.stack.__exit__(failure, *details)
-            if self.frames and not failure:
+            if self.times and not failure:
                 self._assemble()
         finally:
             self.video.unlink(missing_ok=True)
@@ -159,7 +167,8 @@ class PageWriter:
         """Writes the page, with the video in it piece by piece, or in files beside it."""
         for outdated in linked_files(self.path):
             outdated.unlink()
-        about = {"frames": self.frames, "fps": float(self.fps), "poster": self.poster}
+        about = {"frames": len(self.times), "times": self.times, "seconds": round(self.source.end, 5),
+                 "sound": has_sound(self.video), "poster": self.poster}
         head, tail = page_around_video(self.title, self.layout, about, connect="'none'")
         embed = self.video.stat().st_size <= EMBED_LIMIT
         with (replacing(self.path) as partial, partial.open("w", encoding="utf-8") as page,

@@ -2,6 +2,8 @@
 it has shown the last one."""
 
 import html
+import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -26,7 +28,7 @@ class LivePage:
         self.number, self.latest, self.ended = 0, None, False
         self.encoded = 0, "", b""
         try:
-            self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            self.server = Server(("127.0.0.1", port), Handler)
         except OSError as problem:
             raise InputError(f"port {port} cannot be had ({problem.strerror}): choose another live_port, or 0 for any "
                              "that is free") from None
@@ -80,6 +82,14 @@ class LivePage:
             return self.number > number
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that leave in the middle of an answer."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers GET / and GET /picture?after=NUMBER."""
 
@@ -98,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             text = f"{html.escape(page.title)} has sent no frame yet: reload this page later"
             return self.answer(503, text.encode())
         after = parse_qs(url.query).get("after", ["0"])[0]
-        if url.path != "/picture" or not after.isdecimal():
+        if url.path != "/picture" or not re.fullmatch(r"[0-9]{1,15}", after):
             return self.answer(404, b"there is / and /picture?after=NUMBER")
         found = page.picture(int(after))
         if found:

@@ -1,0 +1,98 @@
+"""Odd but healthy video files, and damaged ones, that tests write for themselves."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+
+
+def scene(height=64, width=128, seed=0):
+    """A smooth random equirectangular picture, BGR uint8: it continues across its edges, and has poles."""
+    rng = np.random.default_rng(seed)
+    lon, lat = np.meshgrid(np.linspace(-np.pi, np.pi, width, endpoint=False),
+                           np.linspace(np.pi / 2, -np.pi / 2, height))
+    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    waves = sum(np.sin(vectors @ rng.normal(0, 4, (3, 3)) + rng.uniform(0, 6, 3)) for _ in range(4))
+    return np.uint8(np.clip(128 + 40 * waves, 0, 255))
+
+
+def turning(count, picture, step=2):
+    """Frames of a camera that turns: a list of `count` arrays (H, W, 3)."""
+    return [np.roll(picture, step * k, axis=1) for k in range(count)]
+
+
+def write(path, frames, codec="libx264", rate=24, pixels="yuv420p", times=None, seconds_of_sound=0.0, **options):
+    """A video file. times: of the frames, in thousandths of a second; options: of the encoder, or of the container if
+    their name begins with `container_`."""
+    of_container = {name.removeprefix("container_"): value for name, value in options.items() if "container_" in name}
+    with av.open(str(path), "w", options=of_container) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pixels
+        stream.options = {name: value for name, value in options.items() if "container_" not in name}
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        track = container.add_stream("aac", rate=48000, layout="mono") if seconds_of_sound else None
+        for number, image in enumerate(frames):
+            frame = image if isinstance(image, av.VideoFrame) else av.VideoFrame.from_ndarray(image, format="bgr24")
+            if times is not None:
+                frame.pts, frame.time_base = int(times[number]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        for number in range(int(seconds_of_sound * 48000 / 1024)):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            sound.rate, sound.pts = 48000, 1024 * number
+            container.mux(track.encode(sound))
+        if track:
+            container.mux(track.encode())
+
+
+def box(kind, *content):
+    """A box of an mp4 file."""
+    data = b"".join(content)
+    return (8 + len(data)).to_bytes(4, "big") + kind + data
+
+
+def declare(path, projection=None, stereo=None):
+    """Writes spherical metadata V2 into an mp4 file: projection, a `box` in the box proj; stereo, the mode of st3d."""
+    data = path.read_bytes()
+    added = box(b"st3d", bytes([0, 0, 0, 0, stereo])) if stereo is not None else b""
+    if projection is not None:
+        added += box(b"sv3d", box(b"svhd", bytes(5)), box(b"proj", box(b"prhd", bytes(16)), projection))
+    position = data.index(b"avc1", data.index(b"stsd")) - 4
+    size = int.from_bytes(data[position:position + 4], "big")
+    data = data[:position + size] + added + data[position + size:]
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        start = data.index(name, data.index(b"moov")) - 4
+        grown = int.from_bytes(data[start:start + 4], "big") + len(added)
+        data = data[:start] + grown.to_bytes(4, "big") + data[start + 4:]
+    path.write_bytes(data)
+
+
+EQUIRECTANGULAR = box(b"equi", bytes(4), bytes(16))
+HALF_SPHERE = box(b"equi", bytes(4), bytes(8), (2**30 - 1).to_bytes(4, "big"), (2**30 - 1).to_bytes(4, "big"))
+CUBEMAP = box(b"cbmp", bytes(4), bytes(8))
+
+
+def project(frames, output, height, width, **options):
+    """The equirectangular frames in another projection of v360 ("c3x2", "eac", "dfisheye", "flat", "hequirect")."""
+    graph = av.filter.Graph()
+    more = "".join(f":{name}={value}" for name, value in options.items())
+    stages = [graph.add_buffer(width=frames[0].shape[1], height=frames[0].shape[0], format="gbrp",
+                               time_base=Fraction(1, 24)),
+              graph.add("v360", f"input=e:output={output}:w={width}:h={height}{more}"), graph.add("buffersink")]
+    graph.link_nodes(*stages).configure()
+    for frame in frames:
+        graph.push(av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(format="gbrp"))
+        yield graph.pull().to_ndarray(format="bgr24")
+
+
+def opencv_frames(path):
+    """All frames of a file as OpenCV decodes them."""
+    capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while True:
+        decoded, frame = capture.read()
+        if not decoded:
+            return frames
+        frames.append(frame)
