@@ -6,6 +6,7 @@ Literals only. "" means "not set". Paths are relative to the folder that the scr
 # Input
 videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads, or frames, in videos_folder/frames/ID
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
+projection = ""                 # "equirectangular", "half_equirectangular", "cubemap", "eac", "dual_fisheye"; "" = as said
 of_available = True             # True: the model reads frame and optical flow, 6 channels; False: the frame, 3 channels
 optical_flow_dir = ""           # flow images, named as the frames; "" = in optical_flow, beside the frames' folder
 resolution = (240, 320)         # (height, width) that frames are resized to, pixels; width a multiple of 4
@@ -19,6 +20,7 @@ overlap = 4                     # frames that a window shares with the one befor
 overlay = True                  # write results_dir/ID.mp4, the saliency over the video
 overlay_height = 720            # largest height of the overlay video, rows; live.py first reduces every frame to it
 viewer = True                   # write results_dir/ID.html, the video on the sphere, to open in a browser
+sound = True                    # overlay and page keep the video's sound; the page is silent until one turns it on
 overwrite = False               # True: predict again what is already in results_dir
 save_frames = False             # True: keep the sampled frames, and their flow, as images below videos_folder
 export_file = ""                # ONNX file that export.py writes; "" = beside inference_model, ending in .onnx
@@ -37,15 +39,29 @@ flow_resolution = 512           # largest number of rows that flow is computed o
 flow_save_raw = False           # also write ID_FRAME.npz: the array flow, float16, (height, width, 2), in pixels
 
 # Data set
+protocol = ""                   # "sst_sal" or "ours": the settings of an evaluation, see docs/evaluation.md; "" = these
 frames_dir = "data/frames"      # frames to train on and to evaluate on, as frames_dir/VIDEO/VIDEO_FRAME.png
-gt_dir = "data/saliency_maps"   # ground-truth maps, as gt_dir/VIDEO/FRAME.png
+frames_ids = ""                 # "number" or "name": what data sets' names mean, folders or files; "" = files, checked
+gt_dir = "data/saliency_maps"   # ground-truth maps, as gt_dir/VIDEO/FRAME.png, or as docs/recordings.md lists them
+gt_first_frame = 0              # number of the first frame in the names of those maps
 videos_train_file = "data/train_split_VRET.txt"  # videos to train on: names on one line, separated by commas
 videos_test_file = "data/test_split_VRET.txt"    # videos to evaluate on, written likewise
 
 # Ground truth from gaze
-gaze_dir = "data/gaze"          # recordings: USER/VIDEO.txt below it (VR-EyeTracking), or tables *.csv
+gaze_dir = "data/gaze"          # recordings, in any of the formats of docs/recordings.md
+gaze_format = ""                # format of all files there, such as "vr_eyetracking" or "table"; "" = recognise each
+gaze_kind = ""                  # "gaze" or "head", of data that have both; "" = gaze where there is any
+mirror_gaze = False             # True: west and east change places, for data whose left and right are not known
+gaze_fps = 0.0                  # frames a second of videos that no catalogue lists, for times; 0 = not known
+table_origin = "top"            # where fractions v of a table are 0: "top" or "bottom"
+table_first_frame = 0           # number of the first frame in tables
+table_time = "s"                # unit of times in tables whose column does not say it: "s", "ms", "us" or "ns"
+fixations = "samples"           # "samples"; "ivt": fixations found by velocity; "recorded": those the data set names
+ivt_velocity = 30.0             # fixations of "ivt": the gaze is slower than this, degrees a second
+ivt_duration = 100.0            # and a fixation lasts at least as long as this, milliseconds
 fixations_dir = ""              # fixations, as fixations_dir/VIDEO.csv; "" = the folder fixations beside gt_dir
 gaze_sigma = 5.0                # standard deviation of the Gaussian that each fixation spreads to, degrees
+gaze_blur = "sphere"            # "sphere": Gaussians of great-circle distance; "image": the authors' blur in the image
 
 # Training
 validation_split = 0.2          # share of videos_train_file, its first videos, whose loss chooses best.pt; 0 = none
@@ -75,6 +91,8 @@ resume = ""                     # last.pt of a run to continue, with its own set
 
 # Evaluation
 evaluation_dir = "evaluation"   # where evaluate.py writes tables and figures
+evaluation_skip = 0             # frames left out at the beginning of each video that is compared
+weighting = "area"              # of scores: "area": the solid angle of pixels; "sin": sine from 0 to pi over the rows
 equator_sigma = 25.0            # standard deviation of the equator prior, a Gaussian of latitude, degrees
 
 # Machine

@@ -14,6 +14,9 @@ small because it holds only where column 0 reads; the graph computes the other c
 it loads the file.
 """
 
+from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
+
+# isort: split
 import io
 import warnings
 from pathlib import Path
@@ -23,7 +26,6 @@ import torch
 from torch import nn
 
 import config
-from errors import InputError, run
 from files import checksum, replacing
 from kernels import reference
 from model import latitude_channels, load_model

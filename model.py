@@ -6,6 +6,7 @@ in [0, 1]. Output: o * tanh(c) of the decoder's cell, in (-1, 1); whoever shows 
 
 import io
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ from torch.nn import functional as F
 
 from errors import InputError
 from files import replacing
+from model_files import check_archive
 from published_weights import read_published
 from sphere import pixel_to_sphere
 from spherical_conv import SphereConv2d, SphereMaxPool2d, kernels_for
 
 FORMAT = 1  # of our checkpoints
+MAX_CHANNELS = 512  # of input and state: far more than any model has
 
 
 class SphericalConvLSTMCell(nn.Module):
@@ -132,7 +135,7 @@ def save_state(path, state):
     OSError that it is (torch.save itself raises a RuntimeError) and leaves the file that was there."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with replacing(path) as partial:
+    with replacing(path, durable=True) as partial:
         partial.write_bytes(buffer.getbuffer())
 
 
@@ -150,13 +153,26 @@ def load_model(path, device, geometry=""):
     checkpoint = read_checkpoint(path)
     try:
         weights = {name: checkpoint["state_dict"][name] for name in STATE_DICT}
+        check_sizes(checkpoint["input_dim"], checkpoint["hidden_dim"], weights)
         sizes = [checkpoint["input_dim"], checkpoint["hidden_dim"]]
-        model = SST_Sal(*sizes, geometry or checkpoint["geometry"], checkpoint["latitude"])
+        model = SST_Sal(*sizes, geometry or checkpoint["geometry"], bool(checkpoint["latitude"]))
         model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as problem:
         reason = f"{problem} is missing" if isinstance(problem, KeyError) else str(problem).replace("\n", " ")
         raise InputError(f"{path} does not hold an SST-Sal model: {reason}") from None
     return model.to(device).eval()
+
+
+def check_sizes(input_dim, hidden_dim, weights):
+    """Raises ValueError, before a model takes memory, if these cannot be the channels and weights of one."""
+    for name, value in (("input_dim", input_dim), ("hidden_dim", hidden_dim)):
+        if type(value) is not int or not 1 <= value <= MAX_CHANNELS:
+            raise ValueError(f"{name} must be a whole number in [1, {MAX_CHANNELS}], got {str(value)[:40]}")
+    for name, weight in weights.items():
+        if not isinstance(weight, torch.Tensor) or weight.numel() > 36 * MAX_CHANNELS * (2 * MAX_CHANNELS + 2):
+            raise ValueError(f"{name} is not a tensor of weights")
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} holds weights that are not finite")
 
 
 def load_fitting_model(path, device, geometry, with_flow):
@@ -175,10 +191,12 @@ STATE_DICT = [f"{part}.lstm.conv.{kind}" for part in ("encoder", "decoder") for 
 
 def read_checkpoint(path):
     """What `save_model` wrote, or the same dict made from one of the authors' files. Raises InputError."""
+    if not zipfile.is_zipfile(path) or not check_archive(path):
+        return read_published(path)
     try:
         with warnings.catch_warnings(action="ignore"):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # not plain types: the authors', or damaged in one of a dozen ways, which the reader below names
+    except Exception:  # damaged in one of a dozen ways, which the reader below names
         return read_published(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise InputError(f"{path} is not an SST-Sal checkpoint (save_model writes those)")

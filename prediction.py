@@ -2,6 +2,7 @@
 while the others are. An interrupted run goes on where it stopped."""
 
 from collections import deque
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -35,10 +36,13 @@ class Output(NamedTuple):
     """Where maps go, and what shows them beside them."""
 
     folder: str             # results_dir
-    since: float            # maps made before that time, seconds since 1970, do not count
+    made_by: dict           # what `results.describe` returned, and since when there are such maps, seconds since 1970:
+    since: float            # other maps do not count
     overlay: bool
     overlay_height: int     # rows at most
     page: bool
+    sound: bool             # whether both keep the source's
+    flow_dir: object = None     # where the flow images of frames that are files lie, a path; None: nowhere
 
     @property
     def picture_rows(self):
@@ -60,7 +64,9 @@ def predict_sources(sources, colours, predictor, output):
     with tqdm(total=sum(source.expected for source in sources) or None, unit="frame") as bar:
         for source in sources:
             bar.set_description(source.id)
-            results, problem = VideoResults(output.folder, source, output.since), None
+            flow_dir = Path(output.flow_dir, source.id) if output.flow_dir and source.path.is_dir() else None
+            results = VideoResults(output.folder, source, output.made_by, output.since, flow_dir)
+            problem = None
             try:
                 write_results(results, predictor, colours[source.id], output, bar.update)
             except InputError as error:
@@ -77,25 +83,33 @@ def write_results(results, predictor, colours, output, progress):
     results.prepare()
     writers = pending_writers(results, output)
     if not results.finished:
-        predict_and_show(results, predictor, colours, writers, output.picture_rows, progress)
+        predict_and_show(results, predictor, colours, list(writers.values()), output.picture_rows, progress)
     else:
         progress(results.leading)
         if writers:
-            show_again(results, writers, output.picture_rows)
+            show_again(results, list(writers.values()), output.picture_rows)
+    for suffix, writer in writers.items():
+        files = [writer.path, *getattr(writer, "linked", ())]
+        results.note_shown(suffix, how_to_show(results.source, output, suffix), files)
+
+
+def how_to_show(source, output, suffix):
+    """What the overlay (".mp4") or the page (".html") of a source depends on beside its frames and maps."""
+    how = {"title": source.name, "rate": source.rate, "sound": output.sound}
+    return {**how, "height": output.overlay_height} if suffix == ".mp4" else how
 
 
 def pending_writers(results, output):
-    """The writers of a video's overlay and page, as far as they are wanted and not there yet, newer than its maps."""
-    maps = [results.map_path(position) for position in range(results.leading)]
-
+    """{suffix: the writer} of a video's overlay and page, as far as they are wanted and not there yet, as they would be
+    made now."""
     def is_pending(suffix):
-        return not (results.finished and results.is_current(results.path(suffix), maps))
+        return not results.shows(suffix, how_to_show(source, output, suffix))
 
-    writers, source = [], results.source
+    writers, source = {}, results.source
     if output.overlay and is_pending(".mp4"):
-        writers.append(OverlayWriter(results.path(".mp4"), source.rate, output.overlay_height))
+        writers[".mp4"] = OverlayWriter(results.path(".mp4"), source, output.overlay_height, output.sound)
     if output.page and is_pending(".html"):
-        writers.append(PageWriter(results.path(".html"), source.name, source.rate))
+        writers[".html"] = PageWriter(results.path(".html"), source.name, source, output.sound)
     return writers
 
 
@@ -105,7 +119,7 @@ def show_again(results, writers, rows):
         for position, frame in enumerate(frames):
             if isinstance(frame, InputError):
                 raise frame
-            write(limit_rows(frame, rows), results.read_map(position))
+            write(limit_rows(frame, rows), results.read_map(position), results.source.times[position])
 
 
 def predict_and_show(results, predictor, colours, writers, rows, progress):
@@ -128,7 +142,7 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
             elif writers:
                 picture = limit_rows(frame, rows)
             if position < kept:
-                write(picture, results.read_map(position))
+                write(picture, results.read_map(position), results.source.times[position])
             else:
                 pictures.append(picture)
             if position >= first:
@@ -150,7 +164,7 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
             if saliency is not None:
                 results.write_map(position, levels)
             if not problems:
-                write(picture, levels)
+                write(picture, levels, results.source.times[position])
             progress(1)
         if problems:
             raise InputError("\n".join(dict.fromkeys(problems)))

@@ -4,13 +4,16 @@ They are whole modules, pickled: the pickle names classes of the authors' code, 
 and build. Here an unpickler admits exactly those names, as empty classes, and tensors; any other name is refused.
 """
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 
 import torch
 
 from errors import InputError
+from model_files import PICKLE_LIMIT, check_pickle
 
 INERT = {("models", "SST_Sal"), ("Modules", "SpherConvLSTM_EncoderCell"), ("Modules", "SpherConvLSTM_DecoderCell"),
          ("Modules", "SpherConvLSTMCell"), ("spherenet.sphere_cnn", "SphereConv2D"),
@@ -58,9 +61,13 @@ def read_published(path):
     """One of the authors' two files as a checkpoint dict. Raises InputError for any other file."""
     try:
         if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:  # bare pickles are no model, but the user should hear what they tried
-                while True:
-                    PublishedUnpickler(file, None).load()
+            file = io.BytesIO(path.open("rb").read(PICKLE_LIMIT))
+            while True:  # bare pickles are no model, but the user should hear what they tried
+                start = file.tell()
+                with suppress(ValueError, KeyError, IndexError):  # damaged: what is before that has been checked
+                    check_pickle(file, path)
+                file.seek(start)
+                PublishedUnpickler(file, None).load()
         with zipfile.ZipFile(path) as archive:
             pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(pickled) as file:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from errors import InputError
+from files import plain_name
 
 # ----------------------------------------------------------------------------------------------- names and their values
 
@@ -106,18 +107,29 @@ def one_of(*choices):
 def whole(least, most=math.inf):
     """A rule: the value is an int in [least, most]."""
     return ((lambda value: type(value) is int and least <= value <= most),
-            f"{f'at least {least}' if most == math.inf else f'in [{least}, {most}]'}, a whole number")
+            f"at least {least}{'' if most == math.inf else f' and at most {most}'}, a whole number")
 
 
 def real(holds, requirement):
     """A rule: the value is an int or a float for which `holds(value)`."""
-    return (lambda value: type(value) in (int, float) and holds(value)), requirement
+    return (lambda value: type(value) in (int, float) and abs(value) < 1e9 and holds(value)), requirement
 
 
 def is_resolution(value):
     """Whether the value is a (height, width) that the model accepts."""
     return (type(value) is tuple and len(value) == 2 and all(type(side) is int for side in value)
-            and value[0] >= 2 and value[1] >= 8 and value[1] % 4 == 0)
+            and 2 <= value[0] <= MOST_PIXELS and 8 <= value[1] <= MOST_PIXELS and value[1] % 4 == 0)
+
+
+def is_plain_name(value):
+    """Whether the value can only be the name of a file, and not a path to somewhere else."""
+    try:
+        return bool(plain_name(value, ""))
+    except InputError:
+        return False
+
+
+MOST_PIXELS = 2**14     # of a side of a picture
 
 
 LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # types that a user may write into config.py
@@ -126,22 +138,23 @@ FLAG = (lambda value: type(value) is bool), "True or False"
 TEXT = (lambda value: type(value) is str), 'text, "..."'
 
 RULES = {  # {name: (test of the value, what the value must be)}; a setting that is not listed here must be TEXT
-    **dict.fromkeys(("of_available", "overlay", "viewer", "overwrite", "save_frames", "compute_flow", "flow_save_raw",
-                     "random_yaw", "random_mirror", "latitude"), FLAG),
+    **dict.fromkeys(("of_available", "overlay", "viewer", "sound", "overwrite", "save_frames", "compute_flow",
+                     "flow_save_raw", "random_yaw", "random_mirror", "latitude"), FLAG),
     "stereo_layout": one_of("mono", "top_bottom", "left_right"),
+    "projection": one_of("equirectangular", "half_equirectangular", "cubemap", "eac", "dual_fisheye", ""),
     "resolution": (is_resolution, "(height, width), the width a multiple of 4 and at least 8"),
     "geometry": one_of("exact", "released", "released_wrap", ""),
-    "sequence_length": whole(1),
+    "sequence_length": whole(1, 10_000),
     "overlap": whole(0),
-    "overlay_height": whole(2),
-    "live_flow_resolution": whole(16),
+    "overlay_height": whole(2, MOST_PIXELS),
+    "live_flow_resolution": whole(16, MOST_PIXELS),
     "live_port": whole(0, 65535),
     "flow_method": one_of("dis", "raft_large", "raft_small", ""),
-    "flow_resolution": whole(16),
-    "num_workers": whole(0),
+    "flow_resolution": whole(16, MOST_PIXELS),
+    "num_workers": whole(0, 256),
     "validation_split": real(lambda share: 0 <= share < 1, "in [0, 1)"),
-    "skip_frames": whole(0),
-    "hidden_dim": whole(1),
+    "skip_frames": whole(0, 10**9),
+    "hidden_dim": whole(1, 512),
     "loss": one_of("published", "proper", "proper_cc"),
     "optimizer": one_of("sgd", "adam", "adamw", "muon"),
     "lr": real(lambda rate: rate > 0, "above 0"),
@@ -149,10 +162,28 @@ RULES = {  # {name: (test of the value, what the value must be)}; a setting that
     "weight_decay": real(lambda decay: decay >= 0, "at least 0"),
     "clip_grad": real(lambda length: length >= 0, "at least 0"),
     "precision": one_of("float32", "tf32", "bf16"),
-    "batch_size": whole(1),
-    "epochs": whole(1),
-    "seed": whole(0),
-    "picture_interval": whole(0),
+    "batch_size": whole(1, 4096),
+    "epochs": whole(1, 10**6),
+    "seed": whole(0, 2**32),
+    "model_name": (is_plain_name, "the plain name of a file"),
+    "picture_interval": whole(0, 10**6),
+    "protocol": one_of("sst_sal", "ours", ""),
+    "frames_ids": one_of("number", "name", ""),
+    "gt_first_frame": whole(0),
+    "mirror_gaze": FLAG,
+    "gaze_format": one_of("vr_eyetracking", "d_sav360", "salient360", "360_em", "pvs_hm", "opensal360", "nasrabadi2019",
+                          "table", ""),
+    "gaze_kind": one_of("gaze", "head", ""),
+    "gaze_fps": real(lambda rate: 0 <= rate <= 1000, "in [0, 1000], frames a second"),
+    "table_origin": one_of("top", "bottom"),
+    "table_first_frame": whole(0),
+    "table_time": one_of("s", "ms", "us", "ns"),
+    "fixations": one_of("samples", "ivt", "recorded"),
+    "ivt_velocity": real(lambda velocity: velocity > 0, "above 0, degrees a second"),
+    "ivt_duration": real(lambda duration: duration >= 0, "at least 0, milliseconds"),
+    "gaze_blur": one_of("sphere", "image"),
+    "evaluation_skip": whole(0),
+    "weighting": one_of("area", "sin"),
     "gaze_sigma": real(lambda degrees: 0 < degrees <= 90, "in (0, 90], degrees"),
     "equator_sigma": real(lambda degrees: degrees > 0, "above 0, degrees"),
 }
@@ -195,10 +226,26 @@ def help_text(config, script):
     return "\n".join(lines)
 
 
+PROTOCOLS = {  # {protocol: the settings that it stands for}
+    "sst_sal": {"fixations": "samples", "gaze_sigma": 5.0, "gaze_blur": "image", "evaluation_skip": 20,
+                "weighting": "sin"},
+    "ours": {"fixations": "samples", "gaze_sigma": 5.0, "gaze_blur": "sphere", "evaluation_skip": 0,
+             "weighting": "area"},
+}
+
+
+def apply_protocol(config, argv):
+    """Sets what the config's protocol stands for, in place, but for what the command line sets itself."""
+    overridden = {argument.removeprefix("--").partition("=")[0] for argument in argv}
+    for name, value in PROTOCOLS.get(getattr(config, "protocol", ""), {}).items():
+        if name not in overridden:
+            setattr(config, name, value)
+
+
 def configure(config, argv):
-    """Applies the command line to the config and checks it: the first line of every script's main. `--help` prints the
-    settings and exits. Raises one InputError with every problem of `override` and `validate`."""
+    """Applies the command line to the config, then its protocol, and checks it: the first line of every script's main.
+    `--help` prints the settings and exits. Raises one InputError with every problem of `override` and `validate`."""
     if "--help" in argv or "-h" in argv:
         print(help_text(config, sys.modules["__main__"]))
         sys.exit(0)
-    report_together([partial(override, config, argv), partial(validate, config)])
+    report_together([partial(override, config, argv), partial(apply_protocol, config, argv), partial(validate, config)])

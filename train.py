@@ -7,9 +7,14 @@ A run's folder, runs_data_dir/RUN, gets its settings, log.jsonl, curves.png, pic
 resume) and best.pt (the model with the lowest validation loss, also saved as models_dir/MODEL_NAME.pth at the end).
 """
 
+from errors import INTERRUPTED, InputError, run  # first, since it settles the terminal and Ctrl-C
+
+# isort: split
 import math
+import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,19 +27,21 @@ from tqdm import tqdm
 import config
 import distributed
 from dataset import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
-from errors import InputError, run
-from files import read_split
+from files import clear_partials, read_split
 from flow.folders import provide_flow
 from flow.methods import flow_settings
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model, save_state, widen
+from provenance import check_outputs, claimed
 from settings import configure, settings, validate
 from training import run_folder
 from training.augmentation import augment
 from training.checkpoint import check_same, load_state, make_state, model_args, new_epoch, restore
-from training.interruption import INTERRUPTED, ignore_interruption, interruption, resumable, to_continue
+from training.interruption import ignore_interruption, interruption, resumable, to_continue
+from training.memory import workers_that_fit
 from training.optimizer import OPTIMIZERS, learning_rate
 from video import image_cache
+from video.names import require_folders
 
 
 class Setup(NamedTuple):
@@ -70,6 +77,15 @@ def settle_settings(argv):
     return state
 
 
+def check_folders():
+    """Raises InputError if something would be written where something is read."""
+    inputs = {"frames_dir": config.frames_dir, "gt_dir": config.gt_dir, "optical_flow_dir": config.optical_flow_dir}
+    check_outputs({"runs_data_dir": config.runs_data_dir, "ckp_dir": config.ckp_dir, "cache_dir": config.cache_dir,
+                   "models_dir": config.models_dir}, inputs)
+    check_outputs({"the model to write": Path(config.models_dir, f"{config.model_name}.pth")},
+                  {"init_from": config.init_from})
+
+
 def make_model(resumed):
     """The model that config describes: with new weights, with those of init_from, or to be filled with those of the
     state `resumed`."""
@@ -95,23 +111,27 @@ def load_datasets(device):
     names = split_videos(read_split(config.videos_train_file), config.validation_split)
     flow_dir = ""
     if config.of_available:
-        mine = [name for part in names for name in part][rank::world_size]
+        folders = require_folders([name for part in names for name in part], config.frames_dir, config.frames_ids)
+        mine = list(folders.values())[rank::world_size]
         flow_dir, problems = provide_flow(config.frames_dir, mine, flow_settings(config), device)
         if problems:
             raise InputError("\n".join(problems))
         distributed.barrier()
-    parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir) for part in names]
+    parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir, config.frames_ids, config.gt_first_frame)
+             for part in names]
     sources = [source for part in parts for video in part for source in video.sources()]
     threads = max(1, config.num_workers)
     image_cache.build(sources[rank::world_size], config.resolution, config.cache_dir, threads)
     distributed.barrier()
     arrays = iter(image_cache.build(sources, config.resolution, config.cache_dir, threads))
     datasets = []
-    for name, part in zip(("training", "validation"), parts):
+    for name, listed, part in zip(("training", "validation"), names, parts):
         own = [[next(arrays) for _ in video.sources()] for video in part]
         datasets.append(TrainingWindows(part, own, config.sequence_length, config.skip_frames))
         if rank == 0:
             print(f"{name}: {datasets[-1].summary()}", flush=True)
+            if mapless := sorted(set(listed) - {video.name for video in part}):
+                print(f"{name}: left out, since {config.gt_dir} has no maps of them: {', '.join(mapless)}", flush=True)
         if not len(datasets[-1]) and (part or name == "training"):
             raise InputError(f"no windows for {name}: with validation_split {config.validation_split}, "
                              f"{config.videos_train_file} needs more videos, or videos that have skip_frames "
@@ -122,8 +142,9 @@ def load_datasets(device):
 def make_loader(dataset, seed, device):
     """Reads this process's batches of a dataset, shuffled if there is a seed (not None)."""
     batches = EpochBatches(len(dataset), config.batch_size, seed, distributed.rank(), distributed.world_size())
-    return DataLoader(dataset, batch_sampler=batches, num_workers=config.num_workers,
-                      persistent_workers=config.num_workers > 0, worker_init_fn=ignore_interruption,
+    workers = workers_that_fit(dataset, config.batch_size, config.num_workers)
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers,
+                      persistent_workers=workers > 0, worker_init_fn=ignore_interruption,
                       pin_memory=device.type == "cuda")
 
 
@@ -156,6 +177,8 @@ def open_folders(first_epoch):
         path = run_folder.new_path(config.runs_data_dir, config.model_name)
     checkpoints = Path(config.ckp_dir, path.name) if config.ckp_dir else path
     checkpoints.mkdir(parents=True, exist_ok=True)
+    for folder in {path, checkpoints, Path(config.models_dir)}:
+        clear_partials(folder)
     return run_folder.RunFolder(path, settings(config), first_epoch), checkpoints
 
 
@@ -302,12 +325,14 @@ def save_best(history, folder, checkpoints):
 
 def main(argv):
     resumed = settle_settings(argv)
+    check_folders()
     device = distributed.join_process_group(config.device)
     setup, progress, history = make_setup(resumed, device)
     writes = distributed.rank() == 0
     folder, checkpoints = open_folders(progress["epoch"] + 1) if writes else (None, None)
 
-    with interruption() as stop, resumable(checkpoints):
+    claim = claimed(checkpoints, os.getpid(), "run to resume") if writes else nullcontext()
+    with claim, interruption() as stop, resumable(checkpoints):
         while progress["epoch"] < config.epochs:
             line = run_epoch(setup, progress, stop)
             if line is None:

@@ -9,7 +9,7 @@ import cv2
 from flow.seam import seam_padding
 from video.pipeline import in_order, serial_opencv
 
-MIN_ROWS = 12  # of a frame; DIS fails on smaller ones
+MIN_ROWS = 16  # of a frame, and columns; DIS fails on smaller ones, or ends the process
 
 _thread = threading.local()  # a DIS object for each thread, and its size: making its buffers takes 1/7 of the time
 

@@ -3,6 +3,8 @@
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from errors import InputError
-from files import list_images, replacing, write_image
+from files import checksum, clear_partials, list_images, replacing, write_image
 from flow.colours import flow_to_colour
 from flow.dis import MIN_ROWS
 from flow.methods import choose_method, load_flows
+from provenance import Ledger, claimed, fingerprint_files, is_unchanged, remove_own
 from video.pipeline import in_order
 from video.resize import limit_rows
 from video.sources import checked_sizes, read_or_problem
@@ -26,6 +29,7 @@ class FlowFolder(NamedTuple):
     path: Path
     frames: list[Path]  # in order
     missing: set[int]   # indices of frames
+    ledger: Ledger      # of the images that were made here; the others were brought along
 
 
 def resolve_flow_dir(optical_flow_dir, frames_dir):
@@ -33,9 +37,11 @@ def resolve_flow_dir(optical_flow_dir, frames_dir):
     return Path(optical_flow_dir) if optical_flow_dir else Path(frames_dir).parent / "optical_flow"
 
 
-def find_missing(frames_dir, flow_dir, ids, suffixes):
+def find_missing(frames_dir, flow_dir, ids, suffixes, made_by=None):
     """(folders, problems): a `FlowFolder` for each id, in which the flow of a frame is missing if flow_dir/ID lacks its
-    file of any of the suffixes; and a line for each folder frames_dir/ID that holds no frames."""
+    file of any of the suffixes; and a line for each folder frames_dir/ID that holds no frames, or whose flow belongs to
+    other frames. made_by: how flow is made; what was made here in another way, or of other frames, is removed. None:
+    flow may have been made in any way."""
     folders, problems = [], []
     for identity in ids:
         folder = Path(frames_dir, identity)
@@ -43,11 +49,45 @@ def find_missing(frames_dir, flow_dir, ids, suffixes):
         if not frames:
             problems.append(f"{folder} holds no frames")
         flow = Path(flow_dir, identity)
+        ledger = Ledger(Path(flow_dir, f".{identity}.made"), flow)  # beside the folder, which holds images alone
+        try:
+            check_origin(ledger, frames, made_by)
+        except InputError as problem:
+            problems.append(str(problem))
+            continue
         existing = {path.name for path in flow.iterdir()} if flow.is_dir() else set()
         missing = {index for index, frame in enumerate(frames)
                    if not all(frame.stem + suffix in existing for suffix in suffixes)}
-        folders.append(FlowFolder(flow, frames, missing))
+        folders.append(FlowFolder(flow, frames, missing, ledger))
     return folders, problems
+
+
+def check_origin(ledger, frames, made_by):
+    """Sees to it that the flow images in a folder belong to these frames. Those that were made here of others, or in
+    another way than `made_by`, are removed. Flow that was brought along, or changed, is used as it is, and is taken to
+    belong to the frames with which it was first seen: raises InputError where these have changed."""
+    folder, before = ledger.folder, ledger.made_from if isinstance(ledger.made_from, dict) else {}
+    if not frames or not folder.is_dir():
+        return
+    found = {"frames": fingerprint_files(frames), "by": made_by or before.get("by")}
+    if all(before.get(name, ()) == value for name, value in found.items()):
+        return
+    brought = fingerprint_files([path for path in list_images(folder) if path.name not in ledger.entries])
+    if before and before.get("frames") != found["frames"]:
+        changed = any(path.name in ledger.entries and not is_unchanged(path, ledger.entries[path.name])
+                      for path in list_images(folder))
+        if changed or (brought["files"] and before.get("brought") == brought):
+            raise InputError(f"flow in {folder} was brought along for other frames; delete it to have it made, or "
+                             f"delete {ledger.path} to use it as it is")
+        if ledger.entries and not made_by:
+            raise InputError(f"the flow in {folder} was made from other frames; delete it to have it made again")
+    with suppress(PermissionError):  # flow may be read where nothing may be written
+        if made_by:
+            clear_partials(folder)
+            remove_own(folder, ledger.entries)
+        kept = {} if made_by else ledger.entries
+        ledger.begin({**found, "brought": brought}, kept)
+        ledger.close()
 
 
 def require_flow(frames_dir, flow_dir, ids, command):
@@ -69,19 +109,27 @@ def make_flow(frames_dir, flow_dir, ids, settings, device):
     settings: a `FlowSettings`; with `save_raw` the flow itself is written too, as array `flow`, float16 (H, W, 2), of
     ID_FRAME.npz. Raises InputError as `load_flows` does.
     """
-    folders, problems = find_missing(frames_dir, flow_dir, ids, [".png", ".npz"] if settings.save_raw else [".png"])
+    method = choose_method(settings.method, device)
+    made_by = {"method": method, "weights": checksum(settings.weights), "rows": settings.rows}
+    suffixes = [".png", ".npz"] if settings.save_raw else [".png"]
+    folders, problems = find_missing(frames_dir, flow_dir, ids, suffixes, made_by)
     folders = [folder for folder in folders if folder.missing]
     if not folders:
         return problems
     flows = load_flows(settings, device)
-    description = f"optical flow ({choose_method(settings.method, device)})"
+    description = f"optical flow ({method})"
     with (tqdm(total=sum(len(folder.missing) for folder in folders), desc=description, unit="frame") as bar,
           ThreadPoolExecutor(os.cpu_count()) as pool):
         for folder in folders:
             folder.path.mkdir(parents=True, exist_ok=True)
-            reader = FrameReader(folder, settings.rows, pool)
-            for _ in in_order(pool, write_flow, missing_flows(folder, reader, flows, settings.save_raw)):
-                bar.update()
+            with claimed(flow_dir, made_by, "optical_flow_dir", folder.path.name):
+                (folder,), _ = find_missing(frames_dir, flow_dir, [folder.path.name], suffixes, made_by)
+                folder.ledger.begin(folder.ledger.made_from, folder.ledger.entries)
+                reader = FrameReader(folder, settings.rows, pool)
+                for _ in in_order(pool, partial(write_flow, folder.ledger),
+                                  missing_flows(folder, reader, flows, settings.save_raw)):
+                    bar.update()
+                folder.ledger.close()
             problems += reader.problems
     return problems
 
@@ -151,13 +199,15 @@ def colours_in(folder, source, frames):
         yield from in_order(pool, read_or_problem, paths)
 
 
-def write_flow(item):
+def write_flow(ledger, item):
     """Writes the files of one item of `missing_flows`, the image last: where it exists, the flow is complete."""
     path, flow, save_raw = item
     if save_raw:
         with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
             np.savez(file, flow=flow.astype(np.float16))
+        ledger.note(path.with_suffix(".npz").name)
     write_image(path, flow_to_colour(flow))
+    ledger.note(path.name)
 
 
 def provide_flow(frames_dir, ids, settings, device):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, noise_frames
+from sound_video import heard, write_sound_video
 
 import config
 from errors import InputError, exit_code
@@ -22,7 +23,7 @@ from files import list_images, read_image, write_image
 from inference import main, predict
 from maps import grey_levels
 from settings import settings
-from video.decode import sample_frames
+from video.decode import sampled
 from video.encode import write_video
 from viewer.index import read_about
 
@@ -77,7 +78,7 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
     assert result.returncode == 0, result.stderr
     assert "000 a.mp4: 10 maps" in result.stdout
     assert (videos / "frames").is_dir() == save_frames
-    for identity, count, fps in (("000", 10, 24 / 3), ("001", 5, 30 / 4)):
+    for identity, count, seconds in (("000", 10, 30 / 24), ("001", 5, 17 / 30)):
         names = [f"{identity}_{round(24 / 8 if identity == '000' else 30 / 8) * k:04d}.png" for k in range(count)]
         assert [*maps(tmp_path / "results" / identity)] == names
         if save_frames:
@@ -86,7 +87,8 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
         assert (saliency.shape, saliency.dtype, saliency.min(), saliency.max()) == ((12, 16), np.uint8, 0, 255)
         with av.open(str(tmp_path / "results" / f"{identity}.mp4")) as container:
             stream = container.streams.video[0]
-            assert (stream.width, stream.height, float(stream.average_rate)) == (64, 32, fps)
+            assert (stream.width, stream.height) == (64, 32)
+            assert container.duration / 1e6 == pytest.approx(seconds, abs=1e-4)
             assert sum(1 for _ in container.decode(stream)) == count
     record = json.loads((tmp_path / "results" / "run.json").read_text())
     assert record["frames"] == 15
@@ -96,7 +98,17 @@ def test_every_frame_gets_a_map_and_every_video_an_overlay(infer, videos, tmp_pa
     shown = ["000.html", "000.mp4", "001.html", "001.mp4", "index.html"]
     assert made == sorted(["000", "001", "run.json", "000.json", "001.json", *shown])
     about = read_about(tmp_path / "results" / "001.html")
-    assert (about["title"], about["frames"], about["fps"]) == ("001 b.mp4", 5, 7.5)
+    assert (about["title"], about["frames"], about["seconds"]) == ("001 b.mp4", 5, pytest.approx(17 / 30, abs=1e-4))
+    assert np.allclose(about["times"], np.arange(5) * 4 / 30, atol=1e-4)
+
+
+def test_overlay_and_page_keep_the_sound_unless_it_is_not_wanted(infer, tmp_path):
+    (tmp_path / "sounding").mkdir()
+    write_sound_video(tmp_path / "sounding" / "a: b.mkv", "libopus", seconds=1.5)
+    for wanted, saved, codec in ((True, False, "opus"), (False, False, None), (True, True, "opus")):
+        assert infer("--videos_folder=sounding", f"--sound={wanted}", f"--save_frames={saved}").returncode == 0
+        assert (heard(tmp_path / "results" / "000.mp4") or [None])[0] == codec
+        assert read_about(tmp_path / "results" / "000.html")["sound"] == wanted
 
 
 @pytest.mark.parametrize(("name", "of_available", "expected"), [
@@ -149,6 +161,7 @@ def test_other_settings_do_not_mix_with_what_is_there(infer, tmp_path):
 
 
 def test_an_interrupted_run_leaves_whole_files_and_goes_on(infer, videos, small_model, tmp_path):
+    write_video(videos / "a.mp4", noise_frames(1200, 32, 64, seed=0), 24)  # 400 samples: long enough to be interrupted
     command = [sys.executable, str(ROOT / "inference.py"), f"--videos_folder={videos}", "--of_available=False",
                f"--inference_model={small_model}", "--sequence_length=2", "--overlap=1", *SMALL]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
@@ -158,12 +171,12 @@ def test_an_interrupted_run_leaves_whole_files_and_goes_on(infer, videos, small_
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors
-    assert process.returncode in (0, 130)
-    for path in tmp_path.glob("results/*/*"):
-        read_image(path)
+    assert "Traceback" not in errors and process.returncode == 130
+    before = {path: read_image(path).tobytes() for path in tmp_path.glob("results/*/*.png")}
+    assert 0 < len(before) < 400 and not list(tmp_path.glob("results/*.mp4"))
     assert infer("--sequence_length=2", "--overlap=1").returncode == 0
-    assert (len(maps(tmp_path / "results/000")), len(maps(tmp_path / "results/001"))) == (10, 5)
+    assert (len(maps(tmp_path / "results/000")), len(maps(tmp_path / "results/001"))) == (400, 5)
+    assert all(read_image(path).tobytes() == content for path, content in before.items())
 
 
 def test_frames_alone_are_enough(infer, videos, tmp_path):
@@ -252,7 +265,7 @@ def test_a_video_that_was_cut_short_is_named_each_time(infer, tmp_path, videos):
 
 def test_predict_writes_nothing_and_gives_the_maps_of_inference(infer, videos, small_model, tmp_path):
     infer("--sequence_length=4", "--overlap=1")
-    frames = [frame for _, frame in sample_frames(videos / "a.mp4", 3, "mono") if frame is not None]
+    frames = list(sampled(videos / "a.mp4"))
     before = sorted(tmp_path.rglob("*"))
     for given in (iter(frames), np.stack(frames)):
         saliency = list(predict(given, small_model))
@@ -307,3 +320,21 @@ def test_flow_is_made_or_missed(script, shared, videos, tmp_path):
     (videos / "optical_flow" / "000" / "000_0012.png").unlink()
     line = one_line(script(*command, "--compute_flow=False", "--overwrite=True"))
     assert "000_0012.png" in line
+
+
+def test_a_projection_is_written_down_and_not_mixed_with_another(infer, videos, tmp_path):
+    (videos / "GS01.360").write_bytes(b"")
+    assert "GS01.360 holds GoPro's" in one_line(infer("--projection=eac"))
+    row = json.loads((tmp_path / "results" / "000.json").read_text())
+    assert row["projection"] == "eac" and row["times"] == pytest.approx(np.arange(10) / 8, abs=1e-3)
+    assert row["end"] == pytest.approx(30 / 24, abs=0.01)
+    assert "projection=eac (now )" in one_line(infer())
+
+
+def test_names_that_are_not_utf8_are_predicted(infer, videos, tmp_path):
+    (videos / "a.mp4").rename(videos / "12:30 \\ a.mp4")
+    (videos / "b.mp4").rename(videos / os.fsdecode(b"caf\xe9.mp4"))
+    for frames in ("--save_frames=False", "--save_frames=True", "--save_frames=True"):
+        assert infer(frames, "--overwrite=True").returncode == 0
+    titles = {json.loads(path.read_text())["video"] for path in (tmp_path / "results").glob("0*.json")}
+    assert titles == {"12:30 %5C a.mp4", "caf%E9.mp4"}

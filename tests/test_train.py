@@ -3,10 +3,12 @@
 import errno
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from errors import InputError
 from files import write_image
 from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model
+from provenance import claimed
 from training import interruption
-from training.checkpoint import model_args
+from training.checkpoint import load_state, model_args
 from training.run_folder import RunFolder
 
 GOLDEN = ROOT.parent / "shared" / "golden" / "train_steps.npz"
@@ -262,6 +265,29 @@ def test_torchrun_passes_ctrl_c_on_to_processes_that_have_it_already(monkeypatch
     monkeypatch.setattr(interruption, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert "torchrun --nproc_per_node=2 train.py --resume=" in train.to_continue(Path("run"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+@pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]])
+def test_sigterm_to_every_process_of_a_job_saves_the_epoch(clips, launcher):
+    """Slurm and Kubernetes send it to loader workers too, which die of it unless they ignore it."""
+    process = subprocess.Popen([sys.executable, *launcher, *command("--epochs=2000", "--num_workers=1")], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while not process.stdout.readline().startswith("epoch 1/"):
+        assert process.poll() is None
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=100)
+    assert stderr.count("and saved; to continue") == 1, stderr
+    assert launcher or (process.returncode == 130 and "Traceback" not in stderr)
+    assert "DataLoader worker" not in stderr
+    assert load_state(newest() / "last.pt")["progress"]["epoch"] >= 1
+
+
+def test_a_run_is_resumed_by_one_process_at_a_time(clips):
+    assert run_train("--epochs=1") == 0
+    with claimed(newest(), "another", "run"), pytest.raises(InputError, match="is in use by process"):
+        run_train(f"--resume={newest() / 'last.pt'}", "--epochs=2", small=())
 
 
 def test_two_processes_equal_one_with_twice_the_batch(clips):

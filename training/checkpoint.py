@@ -5,11 +5,14 @@ clip alone.
 """
 
 import pickle
+from pathlib import Path
 
 import torch
 
 from errors import InputError
+from model_files import check_archive
 
+MAX_CHANNELS = 512  # as in model.py
 STATE = ("model", "optimizer", "progress", "history", "model_args", "config")
 
 
@@ -40,15 +43,37 @@ def make_state(model, optimizer, progress, history, settings):
 def load_state(path):
     """The dict that `make_state` made. Raises InputError if the file holds no such dict."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).is_dir():
+            raise IsADirectoryError
+        state = torch.load(path, map_location="cpu", weights_only=True) if check_archive(path) else None
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"there is no checkpoint file {path}; a run's last.pt lies in its folder") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
         raise InputError(f"{path} is not a checkpoint, or was cut short") from None
+    except InputError as problem:
+        raise InputError(str(problem).replace("an SST-Sal model or checkpoint", "a checkpoint")) from None
     if not isinstance(state, dict) or not state.keys() >= set(STATE) or not isinstance(state["config"], dict):
         raise InputError(f"{path} is not a checkpoint to resume from; give a run's last.pt (init_from starts a new run "
                          "from a model's weights)")
+    if not has_right_types(state):
+        raise InputError(f"{path} was changed: its progress, history or model_args are not those of a run")
     return state
+
+
+def has_right_types(state):
+    """Whether progress, history and model_args are as `make_state` gets them."""
+    progress, history, sizes = state["progress"], state["history"], state["model_args"]
+
+    def is_count(value):
+        return type(value) is int and 0 <= value <= 10**9
+
+    return (isinstance(progress, dict) and is_count(progress.get("epoch")) and is_count(progress.get("clips"))
+            and type(progress.get("loss")) in (int, float) and isinstance(history, list)
+            and len(history) == progress["epoch"]
+            and all(isinstance(line, dict) and type(line.get("train_loss")) is float and is_count(line.get("epoch"))
+                    for line in history)
+            and isinstance(sizes, dict) and sizes.keys() == {"input_dim", "hidden_dim", "geometry", "latitude"}
+            and all(is_count(sizes[name]) and 1 <= sizes[name] <= MAX_CHANNELS for name in ("input_dim", "hidden_dim")))
 
 
 def restore(path, state, model, optimizer):

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from distributed import world_size
 from errors import InputError
 
-INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
-
 
 @contextmanager
 def interruption():
@@ -33,9 +31,11 @@ def interruption():
 
 
 def ignore_interruption(worker):
-    """Makes a loader's process ignore Ctrl-C, which a terminal sends to every process: the training process decides
-    alone what it means. worker: the number of the process, which DataLoader passes."""
+    """Makes a loader's process ignore Ctrl-C, which a terminal sends to every process, and SIGTERM, which a scheduler
+    does: the training process decides alone what they mean. worker: the number of the process, which DataLoader
+    passes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def to_continue(checkpoints):
