@@ -6,7 +6,7 @@ Literals only. "" means "not set". Paths are relative to the folder that the scr
 # Input
 videos_folder = "data/videos"   # videos to predict, any that FFmpeg reads, or frames, in videos_folder/frames/ID
 stereo_layout = "mono"          # "mono", "top_bottom" or "left_right": of a stereo video the left eye is used
-projection = ""                 # "equirectangular", "half_equirectangular", "cubemap", "eac", "dual_fisheye"; "" = as said
+projection = ""                 # "equirectangular", "half_equirectangular", "cubemap", "eac", "dual_fisheye"; "" = auto
 of_available = True             # True: the model reads frame and optical flow, 6 channels; False: the frame, 3 channels
 optical_flow_dir = ""           # flow images, named as the frames; "" = in optical_flow, beside the frames' folder
 resolution = (240, 320)         # (height, width) that frames are resized to, pixels; width a multiple of 4
