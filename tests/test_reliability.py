@@ -325,7 +325,7 @@ def test_clients_of_the_live_page_that_leave_or_ask_nonsense(capfd):
 
 
 def test_the_campaign_of_random_faults(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tests.faults", "--minutes=0", f"--seed={int(time.time()) % 10**6}"],
+    done = subprocess.run([sys.executable, "-m", "tests.faults", "--minutes=0", "--seed=200"],
                           cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 

@@ -16,6 +16,7 @@ from scoring import report
 from scoring.baselines import equator_prior, leave_one_out, mean_map
 from scoring.camera import background_speed, camera_speed, split_by_motion
 from scoring.scores import COLUMNS, FRAMES_AT_A_TIME, METRICS, score_in_parts, sine_weights
+from scoring.statistics import bootstrap
 from sphere import solid_angle
 
 H, W = 12, 20
@@ -23,14 +24,14 @@ H, W = 12, 20
 
 def test_bootstrap():
     values = np.random.default_rng(0).normal(3, 2, 400)
-    mean, low, high = report.bootstrap(values, seed=0)
+    mean, low, high = bootstrap(values, seed=0)
     assert mean == values.mean()
     width = 1.96 * values.std() / math.sqrt(400)
     assert (low, high) == pytest.approx((mean - width, mean + width), abs=0.1 * width)
-    assert report.bootstrap(values, seed=0) == (mean, low, high)
-    assert report.bootstrap(np.append(values, np.nan), seed=0) == (mean, low, high)
-    np.testing.assert_equal(report.bootstrap(np.array([np.nan, 5]), seed=0), (5, np.nan, np.nan))
-    np.testing.assert_equal(report.bootstrap(np.array([np.nan]), seed=0), (np.nan, np.nan, np.nan))
+    assert bootstrap(values, seed=0) == (mean, low, high)
+    assert bootstrap(np.append(values, np.nan), seed=0) == (mean, low, high)
+    np.testing.assert_equal(bootstrap(np.array([np.nan, 5]), seed=0), (5, np.nan, np.nan))
+    np.testing.assert_equal(bootstrap(np.array([np.nan]), seed=0), (np.nan, np.nan, np.nan))
 
 
 def test_table_gives_every_video_the_same_weight_and_counts_what_has_no_score():
