@@ -72,6 +72,29 @@ def say_nothing_ignored(ignored):
         sys.__unraisablehook__(ignored)
 
 
+class BarLock:
+    """The lock of the progress bars. Ctrl-C may come where tqdm holds it and would never let it go; so whoever waits
+    for it goes on after a moment, at the cost of a smudged line."""
+
+    PATIENCE = 1  # seconds
+
+    def __init__(self):
+        self.lock = threading.RLock()
+
+    def acquire(self, *_, **__):
+        return self.lock.acquire(timeout=self.PATIENCE)
+
+    def release(self):
+        with suppress(RuntimeError):  # it was not this thread that got it
+            self.lock.release()
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+
 def is_script():
     """Whether the running program is one of the scripts beside this module, and not another that imports them."""
     main = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "none").resolve()
@@ -114,6 +137,9 @@ def run(main):
     """Runs a script's `main(argv)` and ends the process with its `exit_code`. SIGTERM, which schedulers send before
     they stop a job, does what Ctrl-C does."""
     if IN_CHARGE:
+        from tqdm import tqdm  # not above: until this module is whole, Ctrl-C shows a traceback
+
+        tqdm.set_lock(BarLock())
         if signal.getsignal(signal.SIGINT) is end_at_once:
             signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, interrupt)
