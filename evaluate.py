@@ -11,7 +11,6 @@ simple baselines. Writes evaluation_dir/table.md, scores.png, frames.png, videos
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from tqdm import tqdm
 import config
 import results
 from distributed import choose_device
-from files import checksum, number_images, read_split, write_figure, write_text
+from files import checksum, number_images, read_json, read_split, write_figure, write_text
 from flow.folders import colours_in, provide_flow
 from flow.methods import flow_settings
 from model import load_fitting_model
@@ -169,11 +168,7 @@ def predict_frames_of(names, model, device, description):
 
 def made_with():
     """{setting: value} that gaze.py made the ground truth with; {} where it did not make it."""
-    path = settings_file(config.fixations_dir, config.gt_dir)
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return read_json(settings_file(config.fixations_dir, config.gt_dir))
 
 
 def check_protocol():

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from errors import InputError
 from files import replacing
-from model_files import check_archive
+from model_files import MAX_CHANNELS, check_archive
 from published_weights import read_published
 from sphere import pixel_to_sphere
 from spherical_conv import SphereConv2d, SphereMaxPool2d, kernels_for
 
 FORMAT = 1  # of our checkpoints
-MAX_CHANNELS = 512  # of input and state: far more than any model has
 
 
 class SphericalConvLSTMCell(nn.Module):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from errors import InputError
 
+MAX_CHANNELS = 512      # of input and state: far more than any model has
 MODEL_LIMIT = 2**31     # bytes of a file
 PICKLE_LIMIT = 2**22    # bytes of a pickle: that of a model has 2 thousand, that of last.pt some 150 more an epoch
 STEPS_LIMIT = 500_000   # of a pickle: it takes under a second to check so many

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from errors import InputError
-from model_files import check_archive
+from model_files import MAX_CHANNELS, check_archive
 
-MAX_CHANNELS = 512  # as in model.py
 STATE = ("model", "optimizer", "progress", "history", "model_args", "config")
 
 
