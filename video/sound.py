@@ -11,6 +11,8 @@ import av
 from av.filter import Graph
 from tqdm import tqdm
 
+from video.decode import LOCAL
+
 AAC_RATE = 48000        # samples a second, of sound that is encoded
 TRIED_PACKETS = 50      # about a second
 
@@ -40,8 +42,8 @@ def warn(text):
 
 
 def open_file(path):
-    """An open `av` container. A file's name may hold a colon, which FFmpeg would take for a protocol's."""
-    return av.open(f"file:{path}")
+    """An open `av` container, opened as `decode.open_video` does: a local file, and no format that names others."""
+    return av.open(f"file:{path}", options=LOCAL)
 
 
 def first_stream(container):
