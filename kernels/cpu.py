@@ -126,8 +126,10 @@ def convolve_backward(sources, weight, stride, geometry, first_source, compute):
     B, H, _, W = sources[0].shape
     O, C = weight.shape[:2]
     images, taps, bands = by_image(sources), row_taps(H, W, stride, geometry), cut_into_bands(H, W, C, stride)
-    grads, groups = [zeros_like(source) for source in sources[first_source:]], group_bands(H, W, C, stride, geometry)
-    grad_images, skipped = by_image(grads), sum(source.shape[2] for source in sources[:first_source])
+    wanted, skipped = sources[first_source:], sum(source.shape[2] for source in sources[:first_source])
+    grads, groups = [zeros_like(source) for source in wanted], group_bands(H, W, C, stride, geometry)
+    no_channels = [source[:, :, :0] for source in sources[:first_source]]  # so that one compiled function serves
+    grad_images = by_image(no_channels + grads)
     kernel = pack(weight.detach().numpy()[:, skipped:].reshape(O, -1).T)
     lines, columns = padded(9 * C + 1, ROWS), padded(O, COLUMNS)
     grad_kernels = weight.new_empty(B, sum(map(len, groups)), lines, columns)

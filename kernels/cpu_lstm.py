@@ -121,7 +121,7 @@ class Gradients(NamedTuple):
     products: np.ndarray  # scratch, of the products: O lines, in a multiple of COLUMNS
     kernel: np.ndarray  # of the kernel and bias, to be added to: (lines of `Inputs.values`, lines of `products`)
     values: np.ndarray  # scratch, of the values at the taps of `images`: nine lines a channel
-    images: tuple  # of the layer's images, or only of the last ones, to be added to: (H, C, W) each
+    images: tuple  # of the layer's images, to be added to: (H, C, W) each; C is 0 where none is wanted
 
 
 class LSTMState(NamedTuple):
@@ -152,12 +152,12 @@ def rows_of(band, bands, height):
 def gather_with_ones(inputs, top, bottom):
     """Fills the values with the taps of rows top to bottom - 1, and a line of ones for the bias. Returns how many lines
     these are."""
-    lines = 1
+    line = 0
     for image in inputs.images:
-        lines += 9 * image.shape[1]
-    gather_taps(inputs.images, inputs.taps, top, bottom, inputs.values, inputs.stride)
-    inputs.values[lines - 1] = 1
-    return lines
+        gather_taps(image, inputs.taps, top, bottom, inputs.values[line:], inputs.stride)
+        line += 9 * image.shape[1]
+    inputs.values[line] = 1
+    return line + 1
 
 
 @inlined
@@ -178,7 +178,10 @@ def convolve_band_backward(inputs, gradients, O, top, bottom, W):
     gradients.products[:, n:N] = 0
     add_transposed_product(inputs.values[:, :N], gradients.products[:, :N], gradients.kernel)
     multiply_packed(inputs.kernel, gradients.products[:O, :N], gradients.values[:, :N])
-    scatter_taps(gradients.values, inputs.taps, top, bottom, gradients.images, inputs.stride)
+    line = 0
+    for image in gradients.images:
+        scatter_taps(gradients.values[line:], inputs.taps, top, bottom, image, inputs.stride)
+        line += 9 * image.shape[1]
 
 
 @compiled
@@ -229,7 +232,7 @@ def max_pool_bands(image, taps, values, stride, out, bands):
     """Max-pooling: fills out (H_out, C, W_out). values: scratch (9 * C, pixels)."""
     for band in range(bands.first, bands.last):
         top, bottom = rows_of(band, bands, len(out))
-        gather_taps((image,), taps, top, bottom, values, stride)
+        gather_taps(image, taps, top, bottom, values, stride)
         pool(values, out[top:bottom], out.shape[2])
 
 
@@ -238,6 +241,6 @@ def max_pool_bands_backward(image, taps, values, stride, grad, grad_image, bands
     """The backward pass of `max_pool_bands`: adds to grad_image; grad: that of out."""
     for band in range(bands.first, bands.last):
         top, bottom = rows_of(band, bands, len(grad))
-        gather_taps((image,), taps, top, bottom, values, stride)
+        gather_taps(image, taps, top, bottom, values, stride)
         pool_backward(values, grad[top:bottom], grad.shape[2])
-        scatter_taps(values, taps, top, bottom, (grad_image,), stride)
+        scatter_taps(values, taps, top, bottom, grad_image, stride)

@@ -5,8 +5,7 @@ from some column on around the image (`taps.RowTaps`). So they are a weighted su
 itself one column further: both are vector instructions on contiguous memory. The western and the eastern tap of a
 kernel's row share the first sum.
 
-Images are float32, row by row: (H, C, W), so that what a few rows need lies together in memory. `images` is a tuple of
-them, whose channels are meant one after the other.
+Images are float32, row by row: (H, C, W), so that what a few rows need lies together in memory.
 """
 
 import numpy as np
@@ -54,7 +53,10 @@ def add_weighted_sum(a, weight_a, b, weight_b, total, n):
 @inlined
 def margin_of(span, top, bottom, stride):
     """How many columns a row needs beyond either edge, for output rows top to bottom - 1: whole vectors."""
-    return (span[top:bottom, 2].max() + stride + LANES - 2) // LANES * LANES
+    margin = 0
+    for i in range(top, bottom):
+        margin = max(margin, span[i, 2])
+    return (margin + stride + LANES - 2) // LANES * LANES
 
 
 @inlined
@@ -103,47 +105,44 @@ def sum_source_columns(row, weight_west, weight_east, out, n, stride):
 
 
 @inlined
-def cut_at_seam(images, source, weight, edge, top, bottom, out, W, stride):
+def cut_at_seam(image, source, weight, edge, top, bottom, out, stride):
     """Corrects the taps on the seam where columns do not wrap: what lies outside the image is zero."""
-    n, line = W // stride, 0
-    for image in images:
-        for channel in range(image.shape[1]):
-            for i in range(top, bottom):
-                for tap in range(9):
-                    j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
-                    if j >= 0:
-                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        col = (source[i, tap, 2] + stride * j + inside) % W
-                        both = weight[i, tap, 0] * north[col] + weight[i, tap, 1] * south[col]
-                        out[line + tap, (i - top) * n + j] = weight[i, tap, 2 + inside] * both
-            line += 9
+    W = image.shape[2]
+    for i in range(top, bottom):
+        for tap in range(9):
+            j, inside = edge[i, tap, 0], 1 - edge[i, tap, 1]
+            if j >= 0:
+                north, south, pixel = image[source[i, tap, 0]], image[source[i, tap, 1]], (i - top) * (W // stride) + j
+                col = (source[i, tap, 2] + stride * j + inside) % W
+                for channel in range(image.shape[1]):
+                    both = weight[i, tap, 0] * north[channel, col] + weight[i, tap, 1] * south[channel, col]
+                    out[9 * channel + tap, pixel] = weight[i, tap, 2 + inside] * both
 
 
 ROW_SUMS = 0, 1, 3, 4, 6, 7  # the taps whose source rows are summed up; taps 2, 5 and 8 share the sums of 0, 3 and 6
 
 
 @compiled
-def gather_taps(images, taps, top, bottom, out, stride):
+def gather_taps(image, taps, top, bottom, out, stride):
     """The taps of output rows top to bottom - 1: fills out, nine lines for each channel, in a line the pixels of these
     rows one after the other. taps: `RowTaps`."""
     source, weight, span, edge = taps
-    W, line_bytes = images[0].shape[2], out.strides[0]
+    W, line_bytes = image.shape[2], out.strides[0]
     margin, n = margin_of(span, top, bottom, stride), W // stride
     sums, row_bytes = np.empty((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
     for i in range(top, bottom):
         line = out.ctypes.data + 4 * (i - top) * n
-        for image in images:
-            for channel in range(image.shape[1]):
-                for tap in ROW_SUMS:
-                    sum_source_rows(source_rows(image, channel, source, i, tap), weight[i, tap, 0], weight[i, tap, 1],
-                                    margin, sums.ctypes.data + tap * row_bytes, W)
-                for tap in range(9):
-                    row = sums.ctypes.data + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
-                    sum_source_columns(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
-                                       line + tap * line_bytes, n, stride)
-                line += 9 * line_bytes
+        for channel in range(image.shape[1]):
+            for tap in ROW_SUMS:
+                sum_source_rows(source_rows(image, channel, source, i, tap), weight[i, tap, 0], weight[i, tap, 1],
+                                margin, sums.ctypes.data + tap * row_bytes, W)
+            for tap in range(9):
+                row = sums.ctypes.data + (tap - 2 if tap % 3 == 2 else tap) * row_bytes
+                sum_source_columns(row + 4 * (margin + source[i, tap, 2]), weight[i, tap, 2], weight[i, tap, 3],
+                                   line + tap * line_bytes, n, stride)
+            line += 9 * line_bytes
     if len(edge):
-        cut_at_seam(images, source, weight, edge, top, bottom, out, W, stride)
+        cut_at_seam(image, source, weight, edge, top, bottom, out, stride)
 
 
 # ------------------------------------------------------------------------------------------------------------- scatter
@@ -179,58 +178,55 @@ def add_to_source_rows(a, b, weight_a, weight_b, rows, W):
 
 
 @inlined
-def cut_gradient_at_seam(grad, source, weight, edge, top, bottom, images, W, stride):
+def cut_gradient_at_seam(grad, source, weight, edge, top, bottom, image, stride):
     """The transpose of `cut_at_seam`: takes back what was added from outside the image."""
-    n, line = W // stride, 0
-    for image in images:
-        for channel in range(image.shape[1]):
-            for i in range(top, bottom):
-                for tap in range(9):
-                    j, outside = edge[i, tap, 0], edge[i, tap, 1]
-                    if j >= 0:
-                        north, south = image[source[i, tap, 0], channel], image[source[i, tap, 1], channel]
-                        col = (source[i, tap, 2] + stride * j + outside) % W
-                        added = weight[i, tap, 2 + outside] * grad[line + tap, (i - top) * n + j]
-                        north[col] -= weight[i, tap, 0] * added
-                        south[col] -= weight[i, tap, 1] * added
-            line += 9
+    W = image.shape[2]
+    for i in range(top, bottom):
+        for tap in range(9):
+            j, outside = edge[i, tap, 0], edge[i, tap, 1]
+            if j >= 0:
+                north, south, pixel = image[source[i, tap, 0]], image[source[i, tap, 1]], (i - top) * (W // stride) + j
+                col = (source[i, tap, 2] + stride * j + outside) % W
+                for channel in range(image.shape[1]):
+                    added = weight[i, tap, 2 + outside] * grad[9 * channel + tap, pixel]
+                    north[channel, col] -= weight[i, tap, 0] * added
+                    south[channel, col] -= weight[i, tap, 1] * added
 
 
 @compiled
-def scatter_taps(grad, taps, top, bottom, images, stride):
-    """The transpose of `gather_taps`: adds to the images what grad, nine lines for each channel, passes on to them."""
+def scatter_taps(grad, taps, top, bottom, image, stride):
+    """The transpose of `gather_taps`: adds to the image what grad, nine lines for each channel, passes on to it."""
     source, weight, span, edge = taps
-    W, line_bytes = images[0].shape[2], grad.strides[0]
+    W, line_bytes = image.shape[2], grad.strides[0]
     margin, n = margin_of(span, top, bottom, stride), W // stride
     spread, row_bytes = np.zeros((9, W + 2 * margin), np.float32), 4 * (W + 2 * margin)
     sums, nothing = np.empty((9, W), np.float32), (np.float32(0), np.float32(0))
     for i in range(top, bottom):
         line = grad.ctypes.data + 4 * (i - top) * n
-        for image in images:
-            for channel in range(image.shape[1]):
-                for tap in range(9):
-                    row = spread.ctypes.data + tap * row_bytes
-                    spread_out(line + tap * line_bytes, margin, row, W, n, stride)
-                    row += 4 * (margin - source[i, tap, 2] - 1)
-                    total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
-                    if tap % 3 == 2:
-                        add_weighted_sum(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
-                    else:
-                        weighted_sum(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
-                for tap in (0, 3, 6):
-                    sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
-                    weight_sides = weight[i, tap, 0], weight[i, tap, 1]
-                    weight_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
-                    rows = source_rows(image, channel, source, i, tap)
-                    middle_rows = source_rows(image, channel, source, i, tap + 1)
-                    if rows == middle_rows:
-                        add_to_source_rows(sides, middle, weight_sides, weight_middle, rows, W)
-                    else:
-                        add_to_source_rows(sides, sides, weight_sides, nothing, rows, W)
-                        add_to_source_rows(middle, middle, weight_middle, nothing, middle_rows, W)
-                line += 9 * line_bytes
+        for channel in range(image.shape[1]):
+            for tap in range(9):
+                row = spread.ctypes.data + tap * row_bytes
+                spread_out(line + tap * line_bytes, margin, row, W, n, stride)
+                row += 4 * (margin - source[i, tap, 2] - 1)
+                total = sums.ctypes.data + 4 * W * (tap - 2 if tap % 3 == 2 else tap)
+                if tap % 3 == 2:
+                    add_weighted_sum(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
+                else:
+                    weighted_sum(row + 4, weight[i, tap, 2], row, weight[i, tap, 3], total, W)
+            for tap in (0, 3, 6):
+                sides, middle = sums.ctypes.data + 4 * W * tap, sums.ctypes.data + 4 * W * (tap + 1)
+                weight_sides = weight[i, tap, 0], weight[i, tap, 1]
+                weight_middle = weight[i, tap + 1, 0], weight[i, tap + 1, 1]
+                rows = source_rows(image, channel, source, i, tap)
+                middle_rows = source_rows(image, channel, source, i, tap + 1)
+                if rows == middle_rows:
+                    add_to_source_rows(sides, middle, weight_sides, weight_middle, rows, W)
+                else:
+                    add_to_source_rows(sides, sides, weight_sides, nothing, rows, W)
+                    add_to_source_rows(middle, middle, weight_middle, nothing, middle_rows, W)
+            line += 9 * line_bytes
     if len(edge):
-        cut_gradient_at_seam(grad, source, weight, edge, top, bottom, images, W, stride)
+        cut_gradient_at_seam(grad, source, weight, edge, top, bottom, image, stride)
 
 
 # ------------------------------------------------------------------------------------------------------------- pooling

@@ -53,7 +53,7 @@ def compiled(function):
         numba.config.CACHE_DIR = before
 
 
-inlined = njit(inline="always", **OPTIONS)
+inlined = njit(forceinline=True, **OPTIONS)
 
 
 def has_avx512():

@@ -32,6 +32,24 @@ def pytest_addoption(parser):
     parser.addoption("--published", help="folder of the authors' SST_Sal.pth and SST_Sal_wo_OF.pth, to compare with")
 
 
+# What the kernels compile to serves all processes (kernels/simd.py), and two processes compile it in half the time.
+COMPILING = """
+import torch
+from model import SST_Sal
+from spherical_conv import SphereConv2d
+model, conv = SST_Sal(3, 1, "exact"), SphereConv2d(3, 1, 1, True, "exact")
+frames = torch.rand(1, 2, 3, 8, 8)
+"""
+USES = ("with torch.inference_mode(): model(frames)\nconv(frames[0]).sum().backward()", "model(frames).sum().backward()")
+
+
+def pytest_configure(config):
+    """Compiles the kernels before the workers start, or each of them would, at the same time."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        for compiling in [subprocess.Popen([sys.executable, "-c", COMPILING + use], cwd=ROOT) for use in USES]:
+            compiling.wait()
+
+
 @pytest.fixture
 def shared():
     """The folder of reference data; a user's clone does not have it."""
