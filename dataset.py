@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from devices import unit_interval, upload
 from errors import InputError
 from files import number_images
 from video.catalogue import read_catalogue
 from video.image_cache import open_array
 from video.names import explain_missing, find_folders
+from video.sources import FrameFolder
 from video.stored_maps import find_maps
 
 PADDING = -1  # index of a dummy clip with zero loss, so that every process has a last batch
@@ -46,10 +48,10 @@ def split_videos(names, validation_split):
     return names[count:], names[:count]
 
 
-def find_videos(names, frames_dir, gt_dir, optical_flow_dir, frames_ids="", gt_first_frame=0):
+def find_videos(names, frames_dir, gt_dir, optical_flow_dir, frames_ids="", gt_first_frame=0, gt_fps=0.0):
     """A `TrainingVideo` for each name that has ground-truth maps: its frames in frames_dir, and of its maps in gt_dir
     and its flow images in optical_flow_dir ("": no flow) those that have a frame's number. frames_ids: see
-    `find_folders`; gt_first_frame: see `find_maps`.
+    `find_folders`; gt_first_frame, gt_fps: first_number and rate of `find_maps`.
 
     Raises InputError naming each video that has no frames or no flow at all, or if no video has maps. `TrainingWindows`
     leaves out single frames that have none.
@@ -59,11 +61,12 @@ def find_videos(names, frames_dir, gt_dir, optical_flow_dir, frames_ids="", gt_f
     videos, problems, mapless = [], [], []
     for name in names:
         folder = folders.get(name, name)
-        frames = number_images(Path(frames_dir, folder)) if name in folders else {}
+        source = FrameFolder(Path(frames_dir, folder), rows.get(folder)) if name in folders else None
+        frames = number_images(source.path) if source else {}
         if not frames:
             problems.append(explain_missing(name, frames_dir, rows))
             continue
-        maps = common(find_maps(gt_dir, name, gt_first_frame, list(frames)), frames)
+        maps = common(find_maps(gt_dir, name, gt_first_frame, source.seconds, gt_fps), frames)
         if not maps:
             mapless.append(name)
             continue
@@ -178,12 +181,16 @@ class EpochBatches(Sampler):
     def __len__(self):
         return math.ceil((self.count - self.done) / (self.batch_size * self.world_size))
 
+    def clips_at_once(self, done):
+        """How many clips the processes read together after the epoch's first `done` clips."""
+        return min(self.batch_size * self.world_size, self.count - done)
+
     def __iter__(self):
         order = list(range(self.count))
         if self.seed is not None:
             order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
         for start in range(self.done, self.count, self.batch_size * self.world_size):
-            batch = order[start : min(start + self.batch_size * self.world_size, self.count)]
+            batch = order[start : start + self.clips_at_once(start)]
             yield batch[self.rank :: self.world_size] or [PADDING]
 
 
@@ -191,6 +198,5 @@ def batches_on(device, loader):
     """Yields the loader's batches as the model takes them: clips (B, T, C, H, W) and targets (B, T, H, W), floats in
     [0, 1] on the device, and a list of their indices. The images go to the device as bytes, a quarter of the size."""
     for clips, targets, indices in loader:
-        clips = clips.to(device, non_blocking=True).permute(0, 1, 4, 2, 3)  # channels stay last in memory
-        targets = targets.to(device, non_blocking=True)
-        yield clips.float() / 255, targets.float() / 255, indices.tolist()
+        clips = upload(clips, device).permute(0, 1, 4, 2, 3)  # channels stay last in memory
+        yield unit_interval(clips), unit_interval(upload(targets, device)), indices.tolist()

@@ -56,10 +56,17 @@ def barrier():
         dist.barrier()
 
 
+def sum_of_tensors(values):
+    """The sum over all processes of a tensor of each, in float64. The host does not wait for a GPU."""
+    if not dist.is_initialized():
+        return values
+    sums = values.double()
+    dist.all_reduce(sums)
+    return sums
+
+
 def sum_over_processes(values, device):
     """The sum over all processes of each number in the list `values`: a list of floats. device: of this process."""
     if not dist.is_initialized():
         return list(values)
-    sums = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(sums)
-    return sums.tolist()
+    return sum_of_tensors(torch.tensor(values, dtype=torch.float64, device=device)).tolist()

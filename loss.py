@@ -55,14 +55,14 @@ class SphericalKLDiv(nn.Module):
     `proper_cc`: `proper` plus 1 - CC, the correlation of the maps over the sphere: the two most used scores at once.
 
     Raises ValueError for shapes that differ, and for a target frame that is constant or not finite, which says nothing
-    about where people look.
+    about where people look. check_targets: False if they are known not to be; on a GPU, the host waits for the check.
     """
 
-    def __init__(self, form):
+    def __init__(self, form, check_targets=True):
         super().__init__()
         if form not in ("published", "proper", "proper_cc"):
             raise ValueError(f'the loss must be "published", "proper" or "proper_cc", got {form!r}')
-        self.form = form
+        self.form, self.check_targets = form, check_targets
         self.register_buffer("weight", torch.empty(0, 0), persistent=False)  # (H, W), built at the first call
 
     def forward(self, pred, target):
@@ -73,7 +73,8 @@ class SphericalKLDiv(nn.Module):
         pred, target = pred.to(dtype), target.to(dtype)
         if self.weight.shape != (H, W) or self.weight.dtype != dtype or self.weight.device != pred.device:
             self.weight = self._build_weight(H, W).to(pred.device, dtype)
-        _check_target(target)
+        if self.check_targets:
+            _check_target(target)
 
         pred, target = _stretch(pred), _stretch(target)
         if self.form == "published":

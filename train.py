@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from tqdm import tqdm
 import config
 import distributed
 from dataset import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
+from devices import Captured, Readouts, upload
 from files import clear_partials, read_split
 from flow.folders import provide_flow
 from flow.methods import flow_settings
@@ -49,9 +51,9 @@ class Setup(NamedTuple):
 
     device: torch.device
     model: SST_Sal
-    parallel: torch.nn.Module           # the model, or with several processes DistributedDataParallel around it
     optimizer: torch.optim.Optimizer
     loss_fn: SphericalKLDiv
+    losses_and_gradient: Callable       # see `make_losses_and_gradient`
     loader: DataLoader                  # of the training windows
     validation_loader: DataLoader       # None without a validation set
 
@@ -117,8 +119,8 @@ def load_datasets(device):
         if problems:
             raise InputError("\n".join(problems))
         distributed.barrier()
-    parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir, config.frames_ids, config.gt_first_frame)
-             for part in names]
+    parts = [find_videos(part, config.frames_dir, config.gt_dir, flow_dir, config.frames_ids, config.gt_first_frame,
+                         config.gt_fps) for part in names]
     sources = [source for part in parts for video in part for source in video.sources()]
     threads = max(1, config.num_workers)
     image_cache.build(sources[rank::world_size], config.resolution, config.cache_dir, threads)
@@ -162,8 +164,9 @@ def make_setup(resumed, device):
         check_same(config.resume, resumed["config"], {"optimizer": config.optimizer})
         progress, history = restore(config.resume, resumed, model, optimizer)
     training, validation = load_datasets(device)
-    setup = Setup(device, model, DistributedDataParallel(model) if distributed.world_size() > 1 else model, optimizer,
-                  SphericalKLDiv(config.loss).to(device), make_loader(training, config.seed, device),
+    loss_fn = SphericalKLDiv(config.loss, check_targets=False).to(device)  # `TrainingWindows` has checked them
+    loader = make_loader(training, config.seed, device)
+    setup = Setup(device, model, optimizer, loss_fn, make_losses_and_gradient(model, loss_fn), loader,
                   make_loader(validation, None, device) if validation else None)
     return setup, progress, history
 
@@ -196,36 +199,91 @@ def not_finite(what, clip):
     return InputError(f"the {what} is not finite at {clip}; try a lower lr or clip_grad")
 
 
-def frame_losses(model, loss_fn, clips, targets, indices, describe):
-    """Losses (B, T), zero for the clips with the index PADDING. Raises InputError naming a clip whose loss is not
-    finite: describe(index) is its name."""
-    losses = loss_fn(forward(model, clips), targets)
-    finite = losses.isfinite().all(dim=1).tolist()
+def frame_losses(model, loss_fn, clips, targets, counts):
+    """Losses (B, T), times counts (B, 1): 0 for clips that are padding, else 1."""
+    return loss_fn(forward(model, clips), targets) * counts
+
+
+def counts_of(indices, device):
+    """What `frame_losses` multiplies by, of clips with these indices."""
+    return upload(torch.tensor([[float(index != PADDING)] for index in indices]), device)
+
+
+def make_losses_and_gradient(model, loss_fn):
+    """The function of model, clips, targets and counts that returns their `frame_losses` and the gradient of the sum of
+    these over all processes, a tensor for each parameter."""
+    def of_one_process(model, *batch):
+        losses = frame_losses(model, loss_fn, *batch)
+        return losses.detach(), *torch.autograd.grad(losses.sum(), list(model.parameters()))
+
+    def of_several(model, *batch):
+        model.zero_grad()
+        losses = frame_losses(parallel, loss_fn, *batch)
+        (distributed.world_size() * losses.sum()).backward()  # DistributedDataParallel takes the mean over processes
+        return losses.detach(), *(parameter.grad for parameter in model.parameters())
+
+    if distributed.world_size() == 1:
+        return Captured(of_one_process)
+    parallel = DistributedDataParallel(model)
+    return of_several
+
+
+def clip_gradient(model, gradient):
+    """Sets the gradient of the model's parameters, after clip_grad. Returns its norm before."""
+    for parameter, grad in zip(model.parameters(), gradient):
+        parameter.grad = grad
+    return clip_grad_norm_(model.parameters(), config.clip_grad or math.inf)
+
+
+def numbers_of(losses):
+    """What the host wants to know of losses (B, T), a tensor: the sum of the clips' means, and whether each clip's are
+    finite."""
+    return torch.cat([losses.mean(dim=1).sum()[None], losses.isfinite().all(dim=1)])
+
+
+def numbers_of_step(losses, norm, stop):
+    """The same of a training step, the sum over all processes, after two more numbers: whether the event `stop` is set
+    in any process, and whether the gradient's norm is finite."""
+    loss, *finite = numbers_of(losses).split([1, len(losses)])
+    sums = distributed.sum_of_tensors(torch.cat([torch.full_like(loss, stop.is_set()), loss]))
+    return torch.cat([sums[:1], norm.isfinite()[None], sums[1:], *finite])
+
+
+def checked_loss(numbers, indices, describe):
+    """The loss in `numbers_of` clips. Raises InputError naming the first clip whose losses are not finite:
+    describe(index) is its name."""
+    loss, *finite = numbers
     if not all(finite):
         raise not_finite("loss", describe(indices[finite.index(False)]))
-    counts = [[index != PADDING] for index in indices]
-    return losses * torch.tensor(counts, dtype=losses.dtype, device=losses.device)
+    return loss
 
 
-def optimise(model, optimizer, losses, clip):
-    """One step down the gradient of the sum of losses (B, T), over all processes. Raises InputError with the name
-    `clip`, before the weights change, if the gradient is not finite."""
-    optimizer.zero_grad()
-    (distributed.world_size() * losses.sum()).backward()  # DistributedDataParallel takes the mean over processes
-    norm = clip_grad_norm_(model.parameters(), config.clip_grad or math.inf)
-    if not norm.isfinite():
-        raise not_finite("gradient", clip)
-    optimizer.step()
+def account_for(steps, progress, bar, describe):
+    """Adds training steps, as `Readouts.read` yields them, to progress and bar. Returns whether `stop` was set in one.
+    Raises InputError naming a clip whose losses are not finite, or else the first clip of a batch whose gradient is
+    not."""
+    stopped = False
+    for (stop_is_set, gradient_is_finite, *numbers), (indices, count) in steps:
+        progress["loss"] += checked_loss(numbers, indices, describe)
+        if not gradient_is_finite:
+            raise not_finite("gradient", describe(indices[0]))
+        progress["clips"] += count
+        bar.update(count)
+        bar.set_postfix(loss=f"{progress['loss'] / progress['clips']:.4g}")
+        stopped |= stop_is_set > 0
+    return stopped
 
 
 def train_one_epoch(setup, progress, stop):
     """Trains on the clips that the epoch in `progress` still has to come, and keeps progress (clips, loss) up to date.
     It ends with the epoch, or between two steps once the event `stop` is set in any process. Returns clips/s, and the
-    share of the time spent waiting for the loader."""
-    loader = setup.loader
-    setup.parallel.train()
+    share of the time spent waiting for the loader.
+
+    What a step has found is read before its weights change on a CPU, and after the next step's gradient on a GPU."""
+    loader, readouts, describe = setup.loader, Readouts(setup.device), setup.loader.dataset.describe
+    setup.model.train()
     loader.batch_sampler.begin(progress["epoch"], progress["clips"])
-    first, waited, began = progress["clips"], 0.0, time.perf_counter()
+    first, begun, waited, began = progress["clips"], progress["clips"], 0.0, time.perf_counter()
     ready = began
     with tqdm(total=len(loader.dataset), initial=first, desc=f"epoch {progress['epoch'] + 1}/{config.epochs}",
               unit="clip", leave=False, disable=distributed.rank() > 0) as bar:
@@ -233,20 +291,21 @@ def train_one_epoch(setup, progress, stop):
             waited += time.perf_counter() - ready
             keys = [(config.seed, progress["epoch"], max(index, 0)) for index in indices]
             clips, targets = augment(clips, targets, keys, config.random_yaw, config.random_mirror)
-            losses = frame_losses(setup.parallel, setup.loss_fn, clips, targets, indices, loader.dataset.describe)
             for group in setup.optimizer.param_groups:
                 group["lr"] = learning_rate(config.lr_schedule, config.lr, config.epochs,
-                                            progress["epoch"] + progress["clips"] / len(loader.dataset))
-            optimise(setup.parallel, setup.optimizer, losses, loader.dataset.describe(indices[0]))
-            count, loss, stopped = distributed.sum_over_processes(
-                [len(indices) - indices.count(PADDING), losses.mean(dim=1).sum().item(), stop.is_set()], setup.device)
-            progress["clips"] += round(count)
-            progress["loss"] += loss
-            bar.update(round(count))
-            bar.set_postfix(loss=f"{progress['loss'] / progress['clips']:.4g}")
+                                            progress["epoch"] + begun / len(loader.dataset))
+            counts = counts_of(indices, setup.device)
+            losses, *gradient = setup.losses_and_gradient(setup.model, clips, targets, counts)
+            norm = clip_gradient(setup.model, gradient)
+            count = loader.batch_sampler.clips_at_once(begun)
+            begun += count
+            readouts.add(numbers_of_step(losses, norm, stop), (indices, count))
+            stopped = account_for(readouts.read(), progress, bar, describe)
+            setup.optimizer.step()
             if stopped:
                 break
             ready = time.perf_counter()
+        account_for(readouts.read(to_the_end=True), progress, bar, describe)
     seconds = time.perf_counter() - began
     return {"clips_per_s": (progress["clips"] - first) / seconds, "waiting_share": waited / seconds}
 
@@ -255,13 +314,15 @@ def train_one_epoch(setup, progress, stop):
 def validation_loss(setup, stop):
     """Mean loss per frame of the validation windows, or None if `stop` was set in any process before the end."""
     setup.model.eval()
-    loader, loss, clips_seen = setup.validation_loader, 0.0, 0
+    loader, readouts, loss, clips_seen = setup.validation_loader, Readouts(setup.device), 0.0, 0
     for clips, targets, indices in batches_on(setup.device, loader):
         if stop.is_set():
             break
-        losses = frame_losses(setup.model, setup.loss_fn, clips, targets, indices, loader.dataset.describe)
-        loss += losses.mean(dim=1).sum().item()
+        counts = counts_of(indices, setup.device)
+        readouts.add(numbers_of(frame_losses(setup.model, setup.loss_fn, clips, targets, counts)), indices)
+        loss += sum(checked_loss(*step, loader.dataset.describe) for step in readouts.read())
         clips_seen += len(indices) - indices.count(PADDING)
+    loss += sum(checked_loss(*step, loader.dataset.describe) for step in readouts.read(to_the_end=True))
     loss, clips_seen, stopped = distributed.sum_over_processes([loss, clips_seen, stop.is_set()], setup.device)
     return None if stopped else loss / clips_seen
 

@@ -8,23 +8,27 @@ is moved back so that it ends with the last frame, and a video shorter than a wi
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
 
+from devices import Captured, unit_interval, upload
 from errors import InputError
 from video.pipeline import in_order
 from video.resize import resized
 
+WINDOWS_AT_ONCE = {"cuda": 4}  # that are one batch; one window on other devices, whose caches hold no more
+
 # ---------------------------------------------------------------------------------------------------------- the inputs
 
 
-def model_inputs(frames, resolution, colours=None):
+def model_inputs(frames, resolution, colours=None, first=0):
     """Yields what the model reads of each frame: uint8 (height, width, C), C = 3, or 6 with flow.
 
-    frames: an iterable of BGR frames (H, W, 3), uint8, of one size. colours: a function that yields the colour images
-    of the flow of an iterable of frames, such as `flow.methods.flow_images`; None: no flow. An `InputError` in place of
-    a frame or of its flow is passed on in place of the input.
+    frames: an iterable of BGR frames (H, W, 3), uint8, of one size; first: the position of the first of them. colours:
+    a function (frames, first) that yields the colour images of their flow, such as `flow.folders.colours_in`; None: no
+    flow. An `InputError` in place of a frame or of its flow is passed on in place of the input.
     """
     small = deque()  # the frames at the model's resolution, on their way; flow reads a few frames ahead
 
@@ -40,15 +44,15 @@ def model_inputs(frames, resolution, colours=None):
         if colours is None:
             yield from in_order(pool, resize, frames)
             return
-        for colour in colours(resizing(pool)):
+        for colour in colours(resizing(pool), first):
             parts = small.popleft().result(), resize(colour)
             bad = [part for part in parts if isinstance(part, InputError)]
             yield bad[0] if bad else np.concatenate(parts, axis=2)
 
 
-def as_batch(frame):
-    """An input (height, width, C), uint8, as the model takes it: (1, C, height, width), float32, in [0, 1]."""
-    return frame.permute(2, 0, 1)[None].float().div_(255)
+def as_batch(inputs):
+    """Inputs (B, height, width, C), uint8, as the model takes them: (B, C, height, width), float32, in [0, 1]."""
+    return unit_interval(inputs.permute(0, 3, 1, 2))
 
 
 # --------------------------------------------------------------------------------------------------------- the windows
@@ -80,15 +84,28 @@ def finished_windows(done, sequence_length, overlap):
     return sequence_length + (done - sequence_length) // stride * stride
 
 
-@torch.inference_mode()
-def predict_clip(model, clip, device):
-    """Maps of a clip (T, H, W, C), uint8, from an empty state: float32 (T, H, W), in (-1, 1), NumPy. The model runs
-    step by step, so that the clip is never whole in float32, which would be 40 MB."""
+@Captured
+def maps_of_clips(model, clips):
+    """Maps (B, T, H, W), in (-1, 1), of clips (B, T, H, W, C), uint8, from an empty state. The model runs step by step,
+    so that a clip is never whole in float32, which would be 40 MB."""
     state, maps = None, []
-    for frame in clip.to(device):
-        saliency, state = model.step(as_batch(frame), state)
-        maps.append(saliency[0, 0])
-    return torch.stack(maps).cpu().numpy()
+    for frames in clips.unbind(dim=1):
+        saliency, state = model.step(as_batch(frames), state)
+        maps.append(saliency[:, 0])
+    return torch.stack(maps, dim=1)
+
+
+@torch.inference_mode()
+def predict_clips(model, clips, device):
+    """Maps of clips of one length, lists of inputs: float32 (B, T, H, W), in (-1, 1), NumPy."""
+    return maps_of_clips(model, upload(torch.from_numpy(np.stack(clips)), device)).cpu().numpy()
+
+
+def substitute(clip, first, kept, is_wanted):
+    """[what stands in place of each map of a window], or [] if the window is predicted."""
+    if not is_wanted(kept, first + len(clip)):
+        return [None]
+    return [frame for frame in clip if isinstance(frame, InputError)][:1]
 
 
 def window_maps(windows, model, device, is_wanted=lambda first, stop: True):
@@ -98,16 +115,14 @@ def window_maps(windows, model, device, is_wanted=lambda first, stop: True):
     not predicted, and its maps are None. Where a frame of the window is an `InputError`, this stands in place of its
     maps.
     """
-    for clip, first, kept in windows:
-        stop = first + len(clip)
-        bad = [frame for frame in clip if isinstance(frame, InputError)]
-        if not is_wanted(kept, stop):
-            yield from ((position, None) for position in range(kept, stop))
-        elif bad:
-            yield from ((position, bad[0]) for position in range(kept, stop))
-        else:
-            maps = predict_clip(model, torch.from_numpy(np.stack(clip)), device)
-            yield from ((position, maps[position - first]) for position in range(kept, stop))
+    windows = iter(windows)
+    while group := list(islice(windows, WINDOWS_AT_ONCE.get(device.type, 1))):
+        substitutes = [substitute(*window, is_wanted) for window in group]
+        clips = [clip for (clip, _, _), other in zip(group, substitutes) if not other]
+        predicted = iter(predict_clips(model, clips, device) if clips else ())
+        for (clip, first, kept), other in zip(group, substitutes):
+            maps = other * len(clip) or next(predicted)
+            yield from ((position, maps[position - first]) for position in range(kept, first + len(clip)))
 
 
 class SteppedWindows:
@@ -126,7 +141,7 @@ class SteppedWindows:
 
     @torch.inference_mode()
     def __call__(self, inputs):
-        frame = as_batch(torch.from_numpy(inputs).to(self.device))
+        frame = as_batch(upload(torch.from_numpy(inputs)[None], self.device))
         if self.count % self.stride == 0:
             self.states.append(None)
         steps = [self.model.step(frame, state) for state in self.states]

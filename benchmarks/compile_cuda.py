@@ -5,7 +5,8 @@ what each program needs of them.
 
 A register holds 32 bits; a thread has at most 255. What does not fit is spilled to the thread's stack in memory,
 which costs time: if anything is, the exit code is 1. Shared memory is that of a program: at most 163 KB (8.0) or
-227 KB (9.0).
+227 KB (9.0). The instructions are those of a warp in one pass of the loop over taps and channels; without tensor cores,
+most of them should be multiply-adds (FFMA).
 """
 
 import argparse
@@ -24,6 +25,7 @@ from triton.compiler import ASTSource
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import report  # noqa: E402
 from kernels import cuda  # noqa: E402
 from kernels.taps import GEOMETRIES  # noqa: E402
 
@@ -80,8 +82,8 @@ def step(options, training):
 
 
 def launches(options, precision):
-    """[(program's name, `ASTSource`, number of warps)] of a prediction and of a training step, each once. Nothing is
-    computed: a stand-in for Triton's launcher writes down what it is asked for."""
+    """[(program's name, `ASTSource`, options of the compiler)] of a prediction and of a training step, each once.
+    Nothing is computed: a stand-in for Triton's launcher writes down what it is asked for."""
     found = {}
 
     class Recorded:
@@ -91,11 +93,12 @@ def launches(options, precision):
         def __getitem__(self, grid):
             return self.write_down
 
-        def write_down(self, *arguments, num_warps, **constants):
+        def write_down(self, *arguments, num_warps, num_stages, **constants):
             source = source_of(self.program, arguments, constants)
             parts = [f"{key.lower()} {constants[key]}" for key in ("X", "OUTPUTS", "BLOCK", "REST") if key in constants]
             kept = ", for training" if "gates" in self.program.arg_names[:3] and arguments[2] is not None else ""
-            found[source.hash()] = f"{self.program.__name__} ({', '.join(parts)}{kept})", source, num_warps
+            options = {"num_warps": num_warps, "num_stages": num_stages}
+            found[source.hash()] = f"{self.program.__name__} ({', '.join(parts)}{kept})", source, options
 
     launch, cuda.precision = cuda.launch, lambda: PRECISIONS[precision]
     cuda.launch = lambda program, *arguments, **constants: launch(Recorded(program), *arguments, **constants)
@@ -106,32 +109,52 @@ def launches(options, precision):
 
 
 def resources(cubin):
-    """(registers of a thread, bytes of its stack, to which registers are spilled)."""
+    """(registers of a thread, bytes of its stack, to which registers are spilled; the instructions of the longest loop,
+    and how many of these are multiply-adds)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.cubin")
         path.write_bytes(cubin)
-        text = subprocess.run([CUOBJDUMP, "-res-usage", path], capture_output=True, text=True, check=True).stdout
-    return tuple(max(map(int, re.findall(rf"\b{key}:(\d+)", text))) for key in ("REG", "STACK"))
+        usage, code = (subprocess.run([CUOBJDUMP, option, path], capture_output=True, text=True, check=True).stdout
+                       for option in ("-res-usage", "-sass"))
+    loop = longest_loop(code)
+    return *(max(map(int, re.findall(rf"\b{key}:(\d+)", usage))) for key in ("REG", "STACK")), len(loop), sum(
+        "FFMA" in instruction for instruction in loop)
+
+
+def longest_loop(code):
+    """The instructions between the branch that leads furthest back and where it leads. code: what cuobjdump prints."""
+    found = [(int(address, 16), instruction)
+             for address, instruction in re.findall(r"/\*([0-9a-f]{4,8})\*/\s+(.*?);", code)]
+    backward = [(int(target.group(1), 16), address) for address, instruction in found
+                if "BRA" in instruction and (target := re.search(r"0x([0-9a-f]+)", instruction))]
+    start, stop = max(backward, key=lambda loop: loop[1] - loop[0])
+    return [instruction for address, instruction in found if start <= address <= stop]
 
 
 def main(argv):
-    options, spilled = parse(argv), False
-    print(f"triton {triton.__version__}, {options.geometry}, {options.size[0]} x {options.size[1]}\n\n"
-          "| program | precision | capability | warps | registers | spilled, bytes | shared memory, bytes |\n"
-          "|---|---|---|---|---|---|---|")
-    done = set()
+    options = parse(argv)
+    with report.written("compile_cuda", argv, None) as line:
+        line(f"triton {triton.__version__}, {options.geometry}, {options.size[0]} x {options.size[1]}\n\n"
+             "| program | precision | capability | warps | registers | spilled, bytes | shared memory, bytes "
+             "| instructions of its loop | FFMA |\n|---|---|---|---|---|---|---|---|---|")
+        return 1 if write_rows(options, line) else 0
+
+
+def write_rows(options, line):
+    """Writes a row for each program. Returns whether one spills."""
+    done, spilled = set(), False
     for precision in options.precision:
-        for name, source, warps in launches(options, precision):
+        for name, source, compiler in launches(options, precision):
             if source.hash() in done:  # it computes no products
                 continue
             done.add(source.hash())
             for capability in options.capability:
-                compiled = triton.compile(source, GPUTarget("cuda", capability, 32), {"num_warps": warps})
-                registers, stack = resources(compiled.asm["cubin"])
+                compiled = triton.compile(source, GPUTarget("cuda", capability, 32), compiler)
+                registers, stack, *loop = resources(compiled.asm["cubin"])
                 spilled |= stack > 0
-                print(f"| {name} | {precision} | {capability / 10} | {warps} | {registers} | {stack} | "
-                      f"{compiled.metadata.shared} |", flush=True)
-    return 1 if spilled else 0
+                line(f"| {name} | {precision} | {capability / 10} | {compiler['num_warps']} | {registers} | {stack} | "
+                     f"{compiled.metadata.shared} | {loop[0]} | {loop[1]} |")
+    return spilled
 
 
 if __name__ == "__main__":

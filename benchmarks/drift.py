@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import config
 from benchmarks import report
 from errors import run
-from inference import computed_colours
 from metrics import cc
 from model import load_model
+from prediction import computed_colours
 from video.decode import SAMPLES_PER_SECOND, sampled
 from windows import SteppedWindows, model_inputs
 

@@ -29,7 +29,7 @@ from benchmarks import report
 from benchmarks.straightforward import straightforward_maps
 from distributed import choose_device
 from files import write_image
-from maps import grey_levels
+from maps.levels import grey_levels
 from model import load_model
 from video.decode import all_frames
 from video.encode import write_video

@@ -9,10 +9,12 @@ turns' ratios. Memory is that of a process of its own, beyond what it needs befo
 """
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import report
 from benchmarks.straightforward import Planar, straightforward_maps
+from devices import Captured
 from kernels.taps import GEOMETRIES
 from model import SST_Sal
 
@@ -63,8 +66,11 @@ def formulation(name, options):
 
 
 def formulations(options):
-    """Their names. torch.compile needs its compiler for the device, which is sure to be there only on a GPU."""
-    return FORMULATIONS[:2] + ("planar, compiled",) * on_gpu(options) + FORMULATIONS[2:]
+    """Their names. torch.compile needs its compiler for the device, which is sure to be there only on a GPU; only there
+    are CUDA graphs, with which inference.py and train.py run."""
+    if not on_gpu(options):
+        return FORMULATIONS
+    return (*FORMULATIONS[:2], "planar, compiled", *FORMULATIONS[2:], "ours, captured")
 
 
 def clip(options):
@@ -79,23 +85,34 @@ def predict(forward, model, frames):
 
 def train_step(forward, model, frames):
     """The weights' gradients."""
-    model.zero_grad()
-    forward(frames).square().mean().backward()
-    return torch.cat([weights.grad.flatten() for weights in model.parameters()])
+    gradient = torch.autograd.grad(forward(frames).square().mean(), list(model.parameters()))
+    return torch.cat([each.flatten() for each in gradient])
 
 
 TASKS = {"prediction": predict, "training step": train_step}
 
 
+def runner(task, name, options):
+    """The function of frames that does a task."""
+    forward, model = formulation(name, options)
+    run = Captured(lambda model, frames: TASKS[task](forward, model, frames))
+    return partial(run if name == "ours, captured" else run.function, model)
+
+
+def warm_up(run, frames):
+    """Builds the sampling positions, wakes the threads; on a GPU, compiles and captures for these shapes."""
+    for _ in range(3 if frames.is_cuda else 1):
+        run(frames if frames.is_cuda else frames[:, :2])
+
+
 # ------------------------------------------------------------------------------------------------------ time and memory
 
 
-def seconds(task, name, options, frames):
-    forward, model = formulation(name, options)
+def seconds(run, frames):
     if frames.is_cuda:
         torch.cuda.synchronize()
     start = time.perf_counter()
-    TASKS[task](forward, model, frames)
+    run(frames)
     if frames.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start
@@ -112,52 +129,67 @@ def peak_memory():
 
 def memory_of_one(task, name, options):
     prepare(options)
-    forward, model = formulation(name, options)
-    frames = clip(options)
+    run, frames = runner(task, name, options), clip(options)
     if frames.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        TASKS[task](forward, model, frames)
+        for _ in range(2):  # the second call captures
+            run(frames)
         return torch.cuda.max_memory_allocated() - before
     before = peak_memory()
-    TASKS[task](forward, model, frames)
+    run(frames)
     return peak_memory() - before
 
 
 def memory(task, name, options):
-    """Bytes that a task needs at its peak; on a CPU, in a new process. To be asked while this one is small: some
-    systems count the memory of the process that starts another as the new one's."""
+    """Bytes that a task needs at its peak, infinity if a GPU has not so many; on a CPU, in a new process. To be asked
+    while this one is small: some systems count the memory of the process that starts another as the new one's."""
     if on_gpu(options):  # whose own count starts afresh in one process, too
-        return memory_of_one(task, name, options)
+        try:
+            return memory_of_one(task, name, options)
+        except torch.cuda.OutOfMemoryError:
+            return math.inf
     with multiprocessing.get_context("spawn").Pool(1) as process:
         return process.apply(memory_of_one, (task, name, options))
 
 
+def differences_from_straightforward(task, runs, frames):
+    """{name: the difference} of our formulations, if the straightforward one runs: of maps, or of gradients, relative
+    to the largest."""
+    if "straightforward" not in runs:
+        return {}
+    expected = runs["straightforward"](frames)
+    scale = 1.0 if task == "prediction" else float(expected.abs().max())
+    return {name: float((run(frames) - expected).abs().max()) / scale
+            for name, run in runs.items() if name.startswith("ours")}
+
+
 def compare(options, line):
     """Writes a table for each task, a line at a time."""
-    names, digits = formulations(options), ".3f" if on_gpu(options) else ".1f"
-    peaks = {(task, name): memory(task, name, options) for task in TASKS for name in names}
+    digits = ".3f" if on_gpu(options) else ".1f"
+    peaks = {(task, name): memory(task, name, options) for task in TASKS for name in formulations(options)}
     frames = clip(options)
-    for task, run in TASKS.items():
-        times = {name: [] for name in names}
-        for name in names:
-            seconds(task, name, options, frames[:, :2])  # builds the sampling positions, wakes the threads
+    for task in TASKS:
+        names = [name for name in formulations(options) if peaks[task, name] < math.inf]
+        times, runs = {name: [] for name in names}, {name: runner(task, name, options) for name in names}
+        for run in runs.values():
+            warm_up(run, frames)
         for _ in range(options.repeats):
-            for name in names:
-                times[name].append(seconds(task, name, options, frames))
-        results = {name: run(*formulation(name, options), frames) for name in ("straightforward", "ours")}
-        difference = float((results["ours"] - results["straightforward"]).abs().max())
-        if task == "training step":
-            difference /= float(results["straightforward"].abs().max())
+            for name, run in runs.items():
+                times[name].append(seconds(run, frames))
+        differences = differences_from_straightforward(task, runs, frames)
         count = options.batch * options.frames
         line(f"\n{task}, {options.batch} x {options.frames} x {options.inputs} x {options.size[0]} x "
              f"{options.size[1]}, {options.hidden} hidden channels, {options.geometry}, {where(options)}\n\n"
              "| | ms a frame: median | fastest | speed | peak memory, MB | difference |\n|---|---|---|---|---|---|")
-        for name in names:
-            speed = statistics.median(a / b for a, b in zip(times["straightforward"], times[name]))
+        for name in formulations(options):
+            if name not in names:
+                line(f"| {name} | not enough memory | | | | |")
+                continue
+            speed = statistics.median(a / b for a, b in zip(times.get("straightforward", [math.nan]), times[name]))
             line(f"| {name} | {1e3 * statistics.median(times[name]) / count:{digits}} | "
                  f"{1e3 * min(times[name]) / count:{digits}} | {speed:.2f} x | {peaks[task, name] / 1e6:.0f} | "
-                 f"{f'{difference:.1e}' if name == 'ours' else ''} |")
+                 f"{f'{differences[name]:.1e}' if name in differences else ''} |")
 
 
 def on_gpu(options):
@@ -190,8 +222,9 @@ def growth(options, line):
         frames = clip(options)
         cells = [f"{options.frames}", f"{options.size[0]} x {options.size[1]}"]
         for task in TASKS:
-            seconds(task, "ours", options, frames[:, :2])
-            frame = min(seconds(task, "ours", options, frames) for _ in range(options.repeats)) / options.frames
+            run = runner(task, "ours", options)
+            warm_up(run, frames)
+            frame = min(seconds(run, frames) for _ in range(options.repeats)) / options.frames
             cells += [f"{1e3 * frame:.1f}", f"{1e9 * frame / (options.size[0] * options.size[1]):.0f}",
                       f"{peak[task] / 1e6:.0f}"]
         line(f"| {' | '.join(cells)} |")
@@ -202,13 +235,13 @@ def quick(options):
     options.size, options.frames, options.hidden, options.batch = (13, 24), 3, 5, 2
     agree = True
     for options.geometry in GEOMETRIES:
-        for task, run in TASKS.items():
-            ours, expected = (run(*formulation(name, options), clip(options)) for name in ("ours", "straightforward"))
+        for task in TASKS:
+            ours, expected = (runner(task, name, options)(clip(options)) for name in ("ours", "straightforward"))
             scale = 1.0 if task == "prediction" else float(expected.abs().max())
             difference = float((ours - expected).abs().max()) / scale
             agree &= difference < TOLERANCE
             print(f"{options.geometry}, {task}: difference {difference:.1e}")
-        run(*formulation("planar", options), clip(options))
+        runner(task, "planar", options)(clip(options))
     return agree
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/optical_flow.py                       DIS at 1024x512
     python benchmarks/optical_flow.py raft_large 1024       RAFT (random weights are as fast) at 2048x1024
+    python benchmarks/optical_flow.py raft_large 1024 10    the first 10 frames only
 
 Also measures how long it takes to find that a finished folder of 1,000 frames is finished.
 """
@@ -26,15 +27,14 @@ from flow.folders import make_flow  # noqa: E402
 from flow.methods import FlowSettings, load_flows  # noqa: E402
 from video.decode import all_frames  # noqa: E402
 
-FRAMES = 48
 
-
-def main(method="dis", height="512"):
-    height, device = int(height), choose_device("")
+def main(method="dis", height="512", count="48"):
+    arguments, device = [method, height, count], choose_device("")
+    height, count = int(height), int(count)
     size = 2 * height, height
     frames = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-              for frame in islice(all_frames(ROOT / "data" / "videos" / "sample.mp4"), FRAMES)]
-    with (report.written("optical_flow", [method, height], device) as line,
+              for frame in islice(all_frames(ROOT / "data" / "videos" / "sample.mp4"), count)]
+    with (report.written("optical_flow", arguments, device) as line,
           tempfile.TemporaryDirectory() as folder):
         folder, weights = Path(folder), ""
         if method != "dis":
@@ -45,9 +45,9 @@ def main(method="dis", height="512"):
         (folder / "frames" / "000").mkdir(parents=True)
         for index, frame in enumerate(frames):
             write_image(folder / "frames" / "000" / f"000_{index:04d}.png", frame)
-        arguments = (folder / "frames", folder / "flow", ["000"], settings, device)
+        folders = (folder / "frames", folder / "flow", ["000"], settings, device)
         began = time.perf_counter()
-        make_flow(*arguments)
+        make_flow(*folders)
         seconds = time.perf_counter() - began
         line(f"* {method} on {device}, {size[0]} x {size[1]}: {len(frames) / seconds:.1f} frames/s")
 
@@ -55,7 +55,7 @@ def main(method="dis", height="512"):
             for kind in ("frames", "flow"):
                 (folder / kind / "000" / f"000_{index:04d}.png").touch()
         began = time.perf_counter()
-        make_flow(*arguments)
+        make_flow(*folders)
         line(f"* 1,000 finished frames: {1000 * (time.perf_counter() - began):.1f} ms")
 
 

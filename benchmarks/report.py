@@ -16,7 +16,7 @@ import torch
 
 from files import write_text
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).with_name("results"))
 PACKAGES = ("torch", "numba", "numpy", "opencv-python-headless", "av")
 VECTORS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX"}  # flag in /proc/cpuinfo: name
 
@@ -39,7 +39,7 @@ def machine(device):
 
 def circumstances():
     """Date, commit and versions, in one line."""
-    commit = shutil.which("git") and subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent,
+    commit = shutil.which("git") and subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent,
                                                     capture_output=True, text=True).stdout.strip()
     flags = cpuinfo("flags").split()
     vectors = [name for flag, name in VECTORS.items() if flag in flags]
@@ -64,7 +64,8 @@ def with_section(text, title, section):
 
 @contextmanager
 def written(script, arguments, device):
-    """Yields a function that prints a line of Markdown; at the end all lines are kept in the machine's file."""
+    """Yields a function that prints a line of Markdown; at the end all lines are kept in the machine's file. device:
+    None if the result is the same on every machine."""
     lines = []
 
     def line(text):
@@ -72,10 +73,11 @@ def written(script, arguments, device):
         lines.append(text)
 
     yield line
-    where = machine(device)
-    path = RESULTS / f"{script}-{re.sub('[^a-z0-9]+', '-', where.lower())}.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# benchmarks/{script}.py on {where}"
+    where = machine(device) if device else ""
+    path = RESULTS / f"{'-'.join([script, *re.findall('[a-z0-9]+', where.lower())])}.md"
+    head = f"# benchmarks/{script}.py" + f" on {where}" * bool(where)
+    text = path.read_text(encoding="utf-8") if path.exists() else head
     RESULTS.mkdir(exist_ok=True)
-    section = f"{circumstances()}\n\n" + "\n".join(lines).strip()
+    section = f"{circumstances()}\n\n" * bool(device) + "\n".join(lines).strip()
     write_text(path, with_section(text, command_line(script, arguments), section))
     print(f"\nwritten to {path}")

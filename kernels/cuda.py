@@ -5,7 +5,7 @@ Samples go through no memory: the backward pass makes them again. Of an LSTM ste
 of max-pooling two bytes for each output. Nothing is added by atomics, so two runs give the same bits.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from kernels import cuda_programs as programs
 from kernels.taps import bilinear_taps
 
-COLUMNS = 32  # of a program
+# These sizes need the fewest instructions of those that were compiled (docs/gpu.md).
+COLUMNS = 64  # of a program
+SUMMED = 32  # columns, and channels at most, that a program adds to the gradient of a weight at a time
 CHANNELS = 16  # that a program samples at a time: the fewest that tl.dot takes
 LARGEST_BLOCK = 128  # of outputs in one sum of a program
 PARTS = 64  # of the gradient of a weight, which are then added up
@@ -45,7 +48,7 @@ class RowSums(NamedTuple):
         return {"STEP": self.step, "DIVISOR": self.divisor, "EDGE": self.edge}
 
 
-@lru_cache(maxsize=32)
+@cache  # CUDA graphs read these tensors as long as they live
 def row_sums(height, width, stride, geometry, device):
     """(`RowSums` of a sampling, those of its transpose, which gather the gradient of the input)."""
     taps = bilinear_taps(height, width, stride, geometry)
@@ -78,10 +81,11 @@ def row_sums(height, width, stride, geometry, device):
 
 
 def launch(program, grid, *arguments, **constants):
-    """Starts a program for each point of a grid, on the device of its first argument."""
+    """Starts a program for each point of a grid, on the device of its first argument. One stage: loads that are made
+    ahead cost more instructions than they save time, since several programs share a core (docs/gpu.md)."""
     warps = 8 if constants.get("BLOCK", 0) >= 64 else 4  # so that a thread's part of the sums fits its registers
     with torch.cuda.device_of(arguments[0]):
-        program[grid](*arguments, **constants, num_warps=warps)
+        program[grid](*arguments, **constants, num_warps=warps, num_stages=1)
 
 
 def precision():
@@ -116,10 +120,16 @@ def runs(height, width):
 
 
 def packed(weight, gates):
-    """weight (O, C, 3, 3) -> (9, O, C), contiguous. The O outputs are `gates` groups: those of one hidden channel then
-    follow one another."""
+    """weight (O, C, 3, 3) -> (9, O, C). The O outputs are `gates` groups: those of one hidden channel then follow one
+    another."""
     O, C = weight.shape[:2]
-    return weight.detach().reshape(gates, -1, C, 9).permute(3, 1, 0, 2).reshape(9, O, C).contiguous()
+    return weight.detach().reshape(gates, -1, C, 9).permute(3, 1, 0, 2).reshape(9, O, C)
+
+
+def padded(kernel, outputs):
+    """kernel (9, O, C) with zeros after its outputs and channels: (9, outputs, a multiple of CHANNELS), contiguous."""
+    _, O, C = kernel.shape
+    return F.pad(kernel, (0, -C % CHANNELS, 0, outputs - O)).contiguous()
 
 
 def unpacked(kernel, gates):
@@ -128,24 +138,24 @@ def unpacked(kernel, gates):
     return kernel.reshape(9, -1, gates, C).permute(2, 1, 3, 0).reshape(O, C, 3, 3)
 
 
-def convolved(out, x, kernel, bias, sums, output_stride, input_stride, numbers):
-    """Fills out (B, M, H_out, W_out) with a convolution of x (B, K, H, W), or with its transpose. kernel: (9, ...),
-    strided for M outputs and K inputs; bias: (M,) or None."""
-    (B, M, H_out, W_out), (_, K, H, W) = out.shape, x.shape
-    blocks, count = output_blocks(M)
+def convolved(out, x, kernel, bias, sums, numbers):
+    """Fills out (B, O, H_out, W_out) with a convolution of x (B, C, H, W), or with its transpose. kernel: (9, O, C);
+    bias: (O,) or None."""
+    (B, O, H_out, W_out), (_, C, H, W) = out.shape, x.shape
+    blocks, count = output_blocks(O)
+    kernel = padded(kernel, count * sum(blocks.values()))
     launch(programs.conv, (runs(H_out, W_out), B, count), out, x, kernel, bias, sums.starts, sums.entries, sums.weights,
-           X=K, OUTPUTS=M, OUTPUT_STRIDE=output_stride, INPUT_STRIDE=input_stride, TAP_STRIDE=kernel.stride(0),
-           PIXELS=H * W, PIXELS_OUT=H_out * W_out, WIDTH_OUT=W_out, WIDTH=max(W, W_out), CHANNELS=CHANNELS,
-           COLUMNS=COLUMNS, **sums.constants(), **blocks, **numbers)
+           X=C, OUTPUTS=O, OUTPUT_STRIDE=kernel.stride(1), TAP_STRIDE=kernel.stride(0), PIXELS=H * W,
+           PIXELS_OUT=H_out * W_out, WIDTH_OUT=W_out, WIDTH=max(W, W_out), CHANNELS=CHANNELS, COLUMNS=COLUMNS,
+           **sums.constants(), **blocks, **numbers)
     return out
 
 
 def input_gradient(grad, kernel, first, size, sums, numbers):
     """The gradient of the input's channels from `first` on. grad: (B, O, H_out, W_out); size: H, W; sums: transposed
     ones."""
-    C = kernel.shape[2]
-    out = grad.new_empty(len(grad), C - first, *size)
-    return convolved(out, grad, kernel[:, :, first:], None, sums, 1, C, numbers)
+    out = grad.new_empty(len(grad), kernel.shape[2] - first, *size)
+    return convolved(out, grad, kernel[:, :, first:].transpose(1, 2), None, sums, numbers)
 
 
 def weight_gradient(grad, x, hidden, sums, numbers):
@@ -155,10 +165,10 @@ def weight_gradient(grad, x, hidden, sums, numbers):
     rows_each = -(-rows // PARTS)
     parts = grad.new_empty(-(-rows // rows_each), 9, O, X + HIDDEN)
     blocks, count = output_blocks(O)
-    channels = power_of_two(X + HIDDEN, 16, 32)
+    channels = power_of_two(X + HIDDEN, 16, SUMMED)
     launch(programs.weight_gradient, (9 * -(-(X + HIDDEN) // channels), len(parts), count), parts, grad, x, hidden,
            sums.entries, sums.weights, rows, rows_each, X=X, HIDDEN=HIDDEN, OUTPUTS=O, PIXELS=H * W,
-           PIXELS_OUT=H_out * W_out, WIDTH_OUT=W_out, WIDTH=W, CHANNELS=channels, COLUMNS=16, **sums.constants(),
+           PIXELS_OUT=H_out * W_out, WIDTH_OUT=W_out, WIDTH=W, CHANNELS=channels, COLUMNS=SUMMED, **sums.constants(),
            **blocks, **numbers)
     return parts.sum(dim=0)
 
@@ -176,11 +186,11 @@ class Conv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, geometry):
-        (B, C, H, W), O = x.shape, len(weight)
+        (B, _, H, W), O = x.shape, len(weight)
         ctx.sums, ctx.numbers = row_sums(H, W, stride, geometry, x.device), precision()
         ctx.save_for_backward(x, weight)
         out = x.new_empty(B, O, -(-H // stride), W // stride)
-        return convolved(out, x, packed(weight, 1), bias.contiguous(), ctx.sums[0], C, 1, ctx.numbers)
+        return convolved(out, x, packed(weight, 1), bias.contiguous(), ctx.sums[0], ctx.numbers)
 
     @staticmethod
     @once_differentiable
@@ -190,8 +200,12 @@ class Conv(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = input_gradient(grad, packed(weight, 1), 0, x.shape[2:], transposed, ctx.numbers)
-        grad_weight = unpacked(weight_gradient(grad, x, x[:, :0], forward, ctx.numbers), 1)
-        return grad_x, grad_weight, grad.sum(dim=(0, 2, 3)), None, None
+        grad_weight = grad_bias = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = unpacked(weight_gradient(grad, x, x[:, :0], forward, ctx.numbers), 1)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(dim=(0, 2, 3))
+        return grad_x, grad_weight, grad_bias, None, None
 
 
 # ------------------------------------------------------------------------------------------------------------ LSTM step
@@ -211,9 +225,11 @@ def lstm_forward(x, hidden, cell, weight, bias, geometry, gates):
     sums, _ = row_sums(H, W, 1, geometry, x.device)
     next_hidden, next_cell = torch.empty_like(cell), torch.empty_like(cell)
     blocks, count = output_blocks(4 * HIDDEN)
-    launch(programs.lstm_step, (runs(H, W), B, count), next_hidden, next_cell, gates, x, hidden, cell,
-           packed(weight, 4), bias, sums.entries, sums.weights, X=C, HIDDEN_READ=hidden.shape[1], HIDDEN=HIDDEN,
-           PIXELS=H * W, WIDTH=W, CHANNELS=CHANNELS, COLUMNS=COLUMNS, **sums.constants(), **blocks, **precision())
+    kernel = padded(packed(weight, 4), count * sum(blocks.values()))
+    launch(programs.lstm_step, (runs(H, W), B, count), next_hidden, next_cell, gates, x, hidden, cell, kernel, bias,
+           sums.entries, sums.weights, X=C, HIDDEN_READ=hidden.shape[1], HIDDEN=HIDDEN, OUTPUT_STRIDE=kernel.stride(1),
+           TAP_STRIDE=kernel.stride(0), PIXELS=H * W, WIDTH=W, CHANNELS=CHANNELS, COLUMNS=COLUMNS, **sums.constants(),
+           **blocks, **precision())
     return next_hidden, next_cell
 
 
@@ -239,12 +255,14 @@ class LSTMStep(torch.autograd.Function):
         launch(programs.gate_gradients, (-(-cell.numel() // VALUES),), grad_gates, grad_before,
                grad_hidden.contiguous(), grad_cell.contiguous(), gates, cell, next_cell, cell.numel(), PIXELS=H * W,
                VALUES=VALUES)
-        grad_bias = grad_gates.sum(dim=(0, 3, 4)).T.flatten()  # (HIDDEN, 4) -> (4 * HIDDEN,)
+        grad_x = grad_read = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[4]:
+            grad_bias = grad_gates.sum(dim=(0, 3, 4)).T.flatten()  # (HIDDEN, 4) -> (4 * HIDDEN,)
         grad_gates = grad_gates.flatten(1, 2)
-        grad_weight = unpacked(weight_gradient(grad_gates, x, hidden, forward, ctx.numbers), 4)
+        if ctx.needs_input_grad[3]:
+            grad_weight = unpacked(weight_gradient(grad_gates, x, hidden, forward, ctx.numbers), 4)
         first = 0 if ctx.needs_input_grad[0] else X
-        grad_x = grad_read = None
-        if first < weight.shape[1]:
+        if first < weight.shape[1] and any(ctx.needs_input_grad[:2]):
             grad_inputs = input_gradient(grad_gates, packed(weight, 4), first, (H, W), transposed, ctx.numbers)
             grad_x, grad_read = grad_inputs[:, :X - first], grad_inputs[:, X - first:]
         return None if first else grad_x, grad_read, grad_before, grad_weight, grad_bias, None

@@ -28,19 +28,17 @@ def read_columns(entry, column, entries, weights, WIDTH: tl.constexpr, STEP: tl.
     read, and its weight. STEP, DIVISOR, EDGE: see `RowSums`."""
     first = (STEP * column + tl.load(entries + 4 * entry + 1)) % WIDTH
     second = (first + 1) % WIDTH
-    weight_first = tl.load(weights + 2 * entry)
-    weight_second = tl.load(weights + 2 * entry + 1)
-    none = tl.zeros_like(column).to(tl.float32)
-    outside_first = first % DIVISOR != 0  # between two columns of the coarser image
-    outside_second = second % DIVISOR != 0
+    weight_first = tl.broadcast_to(tl.load(weights + 2 * entry), column.shape)
+    weight_second = tl.broadcast_to(tl.load(weights + 2 * entry + 1), column.shape)
     if EDGE == "read":
-        outside_first |= first == tl.load(entries + 4 * entry + 2)
-        outside_second |= second == tl.load(entries + 4 * entry + 3)
+        weight_first = tl.where(first == tl.load(entries + 4 * entry + 2), 0.0, weight_first)
+        weight_second = tl.where(second == tl.load(entries + 4 * entry + 3), 0.0, weight_second)
     if EDGE == "written":
-        outside_first |= column == tl.load(entries + 4 * entry + 2)
-        outside_second |= column == tl.load(entries + 4 * entry + 3)
-    weight_first = tl.where(outside_first, none, weight_first)
-    weight_second = tl.where(outside_second, none, weight_second)
+        weight_first = tl.where(column == tl.load(entries + 4 * entry + 2), 0.0, weight_first)
+        weight_second = tl.where(column == tl.load(entries + 4 * entry + 3), 0.0, weight_second)
+    if DIVISOR > 1:  # some lie between two columns of the coarser image
+        weight_first = tl.where(first % DIVISOR == 0, weight_first, 0.0)
+        weight_second = tl.where(second % DIVISOR == 0, weight_second, 0.0)
     return first // DIVISOR, weight_first, second // DIVISOR, weight_second
 
 
@@ -83,22 +81,20 @@ def own_columns(WIDTH_OUT: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def add_product(total, kernel, output, channel, samples, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
-                OUTPUT_STRIDE: tl.constexpr, INPUT_STRIDE: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr):
-    """total (outputs, columns) and the product of a tap's weights (outputs, channels) with samples (channels,
-    columns)."""
-    inside = (output < OUTPUTS)[:, None] & (channel < INPUTS)[None, :]
-    slice_of_kernel = tl.load(kernel + output[:, None] * OUTPUT_STRIDE + channel[None, :] * INPUT_STRIDE, mask=inside,
-                              other=0.0)
+def add_product(total, kernel, output, channel, samples, OUTPUT_STRIDE: tl.constexpr, TYPE: tl.constexpr,
+                PRECISION: tl.constexpr):
+    """total (outputs, columns) and the product of a tap's weights (outputs, channels) with samples (channels, columns).
+    The weights are padded, so that whole vectors of them can be loaded."""
+    slice_of_kernel = tl.load(kernel + output[:, None] * OUTPUT_STRIDE + channel[None, :])
     return tl.dot(slice_of_kernel.to(TYPE), samples.to(TYPE), total, input_precision=PRECISION)
 
 
 @triton.jit
 def convolve(row, column, inside, x, hidden, kernel, starts, entries, weights, X: tl.constexpr, HIDDEN: tl.constexpr,
-             PIXELS: tl.constexpr, OUTPUTS: tl.constexpr, OUTPUT_STRIDE: tl.constexpr, INPUT_STRIDE: tl.constexpr,
-             TAP_STRIDE: tl.constexpr, WIDTH: tl.constexpr, STEP: tl.constexpr, DIVISOR: tl.constexpr,
-             EDGE: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr,
-             COLUMNS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr):
+             PIXELS: tl.constexpr, OUTPUT_STRIDE: tl.constexpr, TAP_STRIDE: tl.constexpr, WIDTH: tl.constexpr,
+             STEP: tl.constexpr, DIVISOR: tl.constexpr, EDGE: tl.constexpr, TYPE: tl.constexpr,
+             PRECISION: tl.constexpr, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
+             REST: tl.constexpr):
     """The convolution for a run of columns, two sums: of BLOCK outputs, and of REST more if REST is not 0. They stay in
     registers; program_id(2) counts blocks of outputs, program_id(1) images."""
     output = tl.program_id(2) * (BLOCK + REST) + tl.arange(0, BLOCK)
@@ -113,11 +109,10 @@ def convolve(row, column, inside, x, hidden, kernel, starts, entries, weights, X
         readable = (channel < X + HIDDEN)[:, None] & inside[None, :]
         samples = sample(row, tap, channels, readable, column, starts, entries, weights, WIDTH, STEP, DIVISOR, EDGE,
                          CHANNELS, COLUMNS)
-        total = add_product(total, kernel + tap * TAP_STRIDE, output, channel, samples, OUTPUTS, X + HIDDEN,
-                            OUTPUT_STRIDE, INPUT_STRIDE, TYPE, PRECISION)
+        total = add_product(total, kernel + tap * TAP_STRIDE, output, channel, samples, OUTPUT_STRIDE, TYPE, PRECISION)
         if REST:
-            rest = add_product(rest, kernel + tap * TAP_STRIDE, more_outputs, channel, samples, OUTPUTS, X + HIDDEN,
-                               OUTPUT_STRIDE, INPUT_STRIDE, TYPE, PRECISION)
+            rest = add_product(rest, kernel + tap * TAP_STRIDE, more_outputs, channel, samples, OUTPUT_STRIDE, TYPE,
+                               PRECISION)
     if not REST:
         rest = total
     return total, rest
@@ -139,15 +134,14 @@ def store_outputs(total, first, row, column, inside, bias, out, OUTPUTS: tl.cons
 
 @triton.jit
 def conv(out, x, kernel, bias, starts, entries, weights, X: tl.constexpr, OUTPUTS: tl.constexpr,
-         OUTPUT_STRIDE: tl.constexpr, INPUT_STRIDE: tl.constexpr, TAP_STRIDE: tl.constexpr, PIXELS: tl.constexpr,
-         PIXELS_OUT: tl.constexpr, WIDTH_OUT: tl.constexpr, WIDTH: tl.constexpr, STEP: tl.constexpr,
-         DIVISOR: tl.constexpr, EDGE: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr,
-         CHANNELS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr):
+         OUTPUT_STRIDE: tl.constexpr, TAP_STRIDE: tl.constexpr, PIXELS: tl.constexpr, PIXELS_OUT: tl.constexpr,
+         WIDTH_OUT: tl.constexpr, WIDTH: tl.constexpr, STEP: tl.constexpr, DIVISOR: tl.constexpr, EDGE: tl.constexpr,
+         TYPE: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr,
+         BLOCK: tl.constexpr, REST: tl.constexpr):
     """A convolution; with the transposed kernel and `RowSums`, the gradient of its input."""
     row, column, inside = own_columns(WIDTH_OUT, COLUMNS)
-    total, rest = convolve(row, column, inside, x, x, kernel, starts, entries, weights, X, 0, PIXELS, OUTPUTS,
-                           OUTPUT_STRIDE, INPUT_STRIDE, TAP_STRIDE, WIDTH, STEP, DIVISOR, EDGE, TYPE, PRECISION,
-                           CHANNELS, COLUMNS, BLOCK, REST)
+    total, rest = convolve(row, column, inside, x, x, kernel, starts, entries, weights, X, 0, PIXELS, OUTPUT_STRIDE,
+                           TAP_STRIDE, WIDTH, STEP, DIVISOR, EDGE, TYPE, PRECISION, CHANNELS, COLUMNS, BLOCK, REST)
     first = tl.program_id(2) * (BLOCK + REST)
     store_outputs(total, first, row, column, inside, bias, out, OUTPUTS, PIXELS_OUT, WIDTH_OUT, BLOCK)
     if REST:
@@ -158,9 +152,12 @@ def conv(out, x, kernel, bias, starts, entries, weights, X: tl.constexpr, OUTPUT
 def load_gradient(grad, b, output, row, column, inside, OUTPUTS: tl.constexpr, PIXELS_OUT: tl.constexpr,
                   WIDTH_OUT: tl.constexpr):
     """The gradient of some outputs for a run of columns: (outputs, columns)."""
-    channels = channel_pointers(grad, grad, b, output, OUTPUTS, 0, PIXELS_OUT)
-    return tl.load(channels + (row * WIDTH_OUT + column)[None, :], mask=(output < OUTPUTS)[:, None] & inside[None, :],
-                   other=0.0)
+    run = grad + (tl.cast(b, tl.int64) * OUTPUTS * PIXELS_OUT + row * WIDTH_OUT) + column
+    if OUTPUTS * PIXELS_OUT < 1 << 31:  # numbers of 32 bits reach all of an image, and need fewer registers
+        channels = output * PIXELS_OUT
+    else:
+        channels = output.to(tl.int64) * PIXELS_OUT
+    return tl.load(run[None, :] + channels[:, None], mask=(output < OUTPUTS)[:, None] & inside[None, :], other=0.0)
 
 
 @triton.jit
@@ -205,7 +202,7 @@ def weight_gradient(parts, grad, x, hidden, entries, weights, rows, rows_each, X
         if REST:
             own = load_gradient(grad, b, more_outputs, row, column, inside, OUTPUTS, PIXELS_OUT, WIDTH_OUT)
             rest = tl.dot(own.to(TYPE), samples, rest, input_precision=PRECISION)
-    part = parts + (tl.program_id(1) * 9 + tap) * (OUTPUTS * inputs)
+    part = parts + (tl.program_id(1).to(tl.int64) * 9 + tap) * (OUTPUTS * inputs)
     store_partial_sum(total, output, channel, part, OUTPUTS, inputs)
     if REST:
         store_partial_sum(rest, more_outputs, channel, part, OUTPUTS, inputs)
@@ -257,16 +254,16 @@ def finish_step(gates_of_channels, first, row, column, inside, cell, bias, next_
 
 @triton.jit
 def lstm_step(next_hidden, next_cell, gates, x, hidden, cell, kernel, bias, entries, weights, X: tl.constexpr,
-              HIDDEN_READ: tl.constexpr, HIDDEN: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr,
-              STEP: tl.constexpr, DIVISOR: tl.constexpr, EDGE: tl.constexpr, TYPE: tl.constexpr,
-              PRECISION: tl.constexpr, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
-              REST: tl.constexpr):
+              HIDDEN_READ: tl.constexpr, HIDDEN: tl.constexpr, OUTPUT_STRIDE: tl.constexpr, TAP_STRIDE: tl.constexpr,
+              PIXELS: tl.constexpr, WIDTH: tl.constexpr, STEP: tl.constexpr, DIVISOR: tl.constexpr, EDGE: tl.constexpr,
+              TYPE: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr,
+              BLOCK: tl.constexpr, REST: tl.constexpr):
     """A step of the LSTM. The four gates of a hidden channel are four outputs one after the other, so that they meet in
     one program. gates: None, or where they are kept for the backward pass: (B, HIDDEN, 4, H, W)."""
     row, column, inside = own_columns(WIDTH, COLUMNS)
     total, rest = convolve(row, column, inside, x, hidden, kernel, None, entries, weights, X, HIDDEN_READ, PIXELS,
-                           4 * HIDDEN, X + HIDDEN_READ, 1, 4 * HIDDEN * (X + HIDDEN_READ), WIDTH, STEP, DIVISOR, EDGE,
-                           TYPE, PRECISION, CHANNELS, COLUMNS, BLOCK, REST)
+                           OUTPUT_STRIDE, TAP_STRIDE, WIDTH, STEP, DIVISOR, EDGE, TYPE, PRECISION, CHANNELS, COLUMNS,
+                           BLOCK, REST)
     first = tl.program_id(2) * ((BLOCK + REST) // 4)
     finish_step(total, first, row, column, inside, cell, bias, next_hidden, next_cell, gates, HIDDEN, PIXELS, WIDTH,
                 BLOCK // 4, COLUMNS)

@@ -4,7 +4,7 @@ The faster kernels beside this file have the same three functions (conv, max_poo
 these; export.py writes these as an ONNX graph. Images are (B, C, H, W).
 """
 
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ class TapTensors(NamedTuple):
     outside: torch.Tensor | None = None  # the column that counts as zero, where columns do not wrap
 
 
-@lru_cache(maxsize=32)
+@cache  # CUDA graphs read these tensors as long as they live
 def tap_tensors(height, width, stride, geometry, device, dtype):
     """The `TapTensors` of a sampling."""
     taps = bilinear_taps(height, width, stride, geometry)

@@ -27,9 +27,10 @@ OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 def cache_folder():
     """The folder that keeps compiled functions for the next process, or None where nothing can be written.
 
-    There is one folder for each state of kernels/*.py: numba itself notices changes of a function's own file only.
+    There is one folder for each state of kernels/*.py, since numba itself notices changes of a function's own file
+    only, and for each name of this module, which is another one for torch.hub and stands in what is kept.
     """
-    here, digest = Path(__file__).parent, hashlib.sha256()
+    here, digest = Path(__file__).parent, hashlib.sha256(__name__.encode())
     for file in sorted(here.glob("*.py")):
         digest.update(file.read_bytes())
     for parent in (numba.config.CACHE_DIR or here / "__pycache__", "~/.cache/sst_sal"):

@@ -55,9 +55,12 @@ def thread_pool(threads, _process):
     """A pool whose threads have all started, each with torch serial in it. _process: threads do not outlive a fork."""
     before, all_run = torch.get_num_threads(), threading.Barrier(threads)
     pool = ThreadPoolExecutor(threads, initializer=make_torch_serial)
-    for started in [pool.submit(all_run.wait) for _ in range(threads)]:
-        started.result()
-    torch.set_num_threads(before)  # it is each thread's own number, but a new thread gets the one that was set last
+    try:
+        for started in [pool.submit(all_run.wait) for _ in range(threads)]:
+            started.result()
+    finally:
+        all_run.abort()  # if Ctrl-C came before all were there, the others would wait for ever, and so would the exit
+        torch.set_num_threads(before)  # it is each thread's own number, but a new thread gets the one that was set last
     return pool
 
 

@@ -13,7 +13,9 @@ from conftest import ROOT
 import spherical_conv
 from kernels import reference
 
-TESTS = ROOT / "tests" / "interpreted_kernels_cuda.py"
+# In a process of its own, without what only other tests need.
+TESTS = ("-m", "pytest", "-q", "-n0", "--noconftest", "-p", "no:cacheprovider",
+         ROOT / "tests" / "interpreted_kernels_cuda.py")
 
 
 @pytest.fixture
@@ -31,16 +33,18 @@ def run(*command, **variables):
 
 
 def test_the_programs_equal_the_reference_in_tritons_interpreter(needs_triton):
-    assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS, TRITON_INTERPRET="1")
+    assert " passed" in run(*TESTS, TRITON_INTERPRET="1")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_the_programs_equal_the_reference_on_a_gpu(needs_triton):
-    assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS)
+    assert " passed" in run(*TESTS)
 
 
-def test_the_programs_compile_without_a_gpu_and_spill_no_registers(needs_triton):
-    table = run("benchmarks/compile_cuda.py", "--hidden=9", "--precision", "tf32", "--capability", "80")
+def test_the_programs_compile_without_a_gpu_and_spill_no_registers(needs_triton, tmp_path):
+    table = run("benchmarks/compile_cuda.py", "--hidden=9", "--precision", "tf32", "--capability", "80",
+                BENCHMARK_RESULTS=str(tmp_path))
+    assert (tmp_path / "compile_cuda.md").is_file()
     assert {"lstm_step", "max_pool", "weight_gradient", "gate_gradients", "conv", "max_pool_backward"} <= {
         line.split()[1] for line in table.splitlines() if line.startswith("| ")}
 

@@ -1,9 +1,11 @@
 import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+import kernels.threads
 from kernels.threads import Scratch, for_each
 
 
@@ -33,6 +35,28 @@ def test_an_error_in_a_thread_is_raised(threads):
     threads(2)
     with pytest.raises(ZeroDivisionError):
         for_each(lambda n: 1 // n, [(n,) for n in range(5)])
+
+
+def test_ctrl_c_while_threads_start_leaves_none_waiting(threads, monkeypatch):
+    submitted = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, function):
+            if submitted:
+                raise KeyboardInterrupt
+            submitted.append(super().submit(function))
+            return submitted[0]
+
+    monkeypatch.setattr(kernels.threads, "ThreadPoolExecutor", Interrupted)
+    kernels.threads.thread_pool.cache_clear()
+    threads(3)
+    with pytest.raises(KeyboardInterrupt):
+        for_each(lambda n: n, [(n,) for n in range(4)])
+    assert isinstance(submitted[0].exception(timeout=20), threading.BrokenBarrierError)
+    assert torch.get_num_threads() == 3
+    monkeypatch.undo()
+    for_each(lambda n: submitted.append(n), [(n,) for n in range(4)])  # the next call starts others
+    assert sorted(submitted[1:]) == [0, 1, 2, 3]
 
 
 def fork_and_work():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import DEFAULTS, ROOT
+from tqdm import tqdm
 
 import config
 import train
-from dataset import PADDING
+from dataset import PADDING, EpochBatches
+from devices import STEPS_BEHIND, Readouts
 from errors import InputError
 from files import write_image
 from loss import SphericalKLDiv
@@ -29,6 +32,7 @@ from training import interruption
 from training.checkpoint import load_state, model_args
 from training.run_folder import RunFolder
 
+CPU = torch.device("cpu")
 GOLDEN = ROOT.parent / "shared" / "golden" / "train_steps.npz"
 SMALL = ("--sequence_length=3", "--overlap=0", "--skip_frames=1", "--resolution=(12, 16)", "--hidden_dim=3", "--lr=0.4",
          "--videos_train_file=train.txt", "--frames_dir=frames", "--gt_dir=maps", "--num_workers=0", "--epochs=3",
@@ -108,6 +112,19 @@ def interrupt_after(monkeypatch, checks):
 # -------------------------------------------------------------------------------------------------------- single steps
 
 
+def step(model, loss_fn, clips, targets, indices, lr):
+    """A training step, as `train_one_epoch` does it on a CPU. Returns the clips' losses and the progress."""
+    progress, readouts = {"clips": 0, "loss": 0.0}, Readouts(CPU)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    counts = train.counts_of(indices, CPU)
+    losses, *gradient = train.make_losses_and_gradient(model, loss_fn)(model, clips, targets, counts)
+    norm = train.clip_gradient(model, gradient)
+    readouts.add(train.numbers_of_step(losses, norm, threading.Event()), (indices, len(clips)))
+    assert not train.account_for(readouts.read(), progress, tqdm(disable=True), lambda index: f"window {index}")
+    optimizer.step()
+    return losses, progress
+
+
 def test_published_training_steps():
     if not GOLDEN.exists():
         pytest.skip(f"{GOLDEN} is not there: the authors' training steps are not compared")
@@ -115,12 +132,11 @@ def test_published_training_steps():
     golden = np.load(GOLDEN)
     model = SST_Sal(6, 4, "released")
     model.load_state_dict({name[7:]: torch.from_numpy(golden[name]) for name in golden if name.startswith("before/")})
-    optimizer, loss_fn = torch.optim.SGD(model.parameters(), lr=0.8), SphericalKLDiv("published")
     clip, target = (torch.from_numpy(golden[name]) for name in ("clip", "target"))
     for expected in golden["losses"]:
-        losses = train.frame_losses(model, loss_fn, clip, target[:, :, 0], [0], str)
-        train.optimise(model, optimizer, losses, "clip")
+        losses, progress = step(model, SphericalKLDiv("published"), clip, target[:, :, 0], [0], 0.8)
         assert losses.sum().item() == pytest.approx(expected, abs=1e-5)
+        assert progress["loss"] == losses.mean().item() and progress["clips"] == 1
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, torch.from_numpy(golden[f"after/{name}"]), atol=1e-4, rtol=0)
 
@@ -131,29 +147,36 @@ def small_batch():
 
 
 def test_padding_clips_weigh_nothing():
-    model, clips, targets = small_batch()
-    losses = train.frame_losses(model, SphericalKLDiv("proper"), clips, targets, [5, PADDING], str)
+    (model, clips, targets), loss_fn = small_batch(), SphericalKLDiv("proper")
+    compute = train.make_losses_and_gradient(model, loss_fn)
+    losses, *gradient = compute(model, clips, targets, train.counts_of([5, PADDING], CPU))
     assert losses.shape == (2, 3) and (losses[0] > 0).all() and (losses[1] == 0).all()
-    losses.sum().backward()
-    gradient = model.encoder["lstm"].conv.weight.grad.clone()
-    model.zero_grad()
-    train.frame_losses(model, SphericalKLDiv("proper"), clips[:1], targets[:1], [5], str).sum().backward()
-    torch.testing.assert_close(model.encoder["lstm"].conv.weight.grad, gradient)
+    _, *expected = compute(model, clips[:1], targets[:1], train.counts_of([5], CPU))
+    torch.testing.assert_close(gradient, expected)
 
 
-def test_loss_that_is_not_finite_names_the_clip():
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_loss_that_is_not_finite_names_the_clip_and_leaves_the_weights():
     model, clips, targets = small_batch()
+    before = weights_of(model)
     clips[1, 2] = math.nan
-    with pytest.raises(InputError, match="not finite at window 8"):
-        train.frame_losses(model, SphericalKLDiv("proper"), clips, targets, [5, 8], lambda index: f"window {index}")
+    with pytest.raises(InputError, match="the loss is not finite at window 8"):
+        step(model, SphericalKLDiv("proper"), clips, targets, [5, 8], 1.0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_gradient_that_is_not_finite_leaves_the_weights(monkeypatch):
+def test_gradient_that_is_not_finite_leaves_the_weights():
     model, clips, targets = small_batch()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    losses = train.frame_losses(model, SphericalKLDiv("proper"), clips, targets, [0, 1], str)
+    before = weights_of(model)
+
+    def steep(pred, target):  # finite, but its slope is not
+        return SphericalKLDiv("proper")(pred, target) + (pred - pred.detach()).abs().amax(dim=(2, 3)).sqrt()
+
     with pytest.raises(InputError, match="gradient is not finite at window 3"):
-        train.optimise(model, torch.optim.SGD(model.parameters(), lr=1.0), losses * math.inf, "window 3")
+        step(model, steep, clips, targets, [3, 4], 1.0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -161,23 +184,36 @@ def test_clip_grad_bounds_the_step(monkeypatch):
     monkeypatch.setattr(config, "clip_grad", 1e-3)
     model, clips, targets = small_batch()
     before = torch.cat([value.detach().clone().flatten() for value in model.parameters()])
-    losses = train.frame_losses(model, SphericalKLDiv("proper"), clips, targets, [0, 1], str)
-    train.optimise(model, torch.optim.SGD(model.parameters(), lr=1.0), losses, "clip")
+    step(model, SphericalKLDiv("proper"), clips, targets, [0, 1], 1.0)
     after = torch.cat([value.detach().flatten() for value in model.parameters()])
     assert (after - before).norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_cosine_schedule_goes_down_within_an_epoch(clips, monkeypatch):
-    rates, optimise = [], train.optimise
-
-    def note(model, optimizer, losses, clip):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimise(model, optimizer, losses, clip)
-
-    monkeypatch.setattr(train, "optimise", note)
+    rates, learning_rate = [], train.learning_rate
+    monkeypatch.setattr(train, "learning_rate", lambda *args: rates.append(learning_rate(*args)) or rates[-1])
     assert run_train("--epochs=1", "--lr=0.01", "--lr_schedule=cosine") == 0
+    rates.pop()  # for the log
     wave = [0.01 * (1 + np.cos(np.pi * step / len(rates))) / 2 for step in range(len(rates))]
     assert len(rates) > 5 and rates == pytest.approx(wave)
+
+
+@pytest.mark.parametrize("index, when", [(3, "in the middle"), (8, "at the end")])
+def test_a_loss_read_a_step_later_names_its_clip_too(clips, monkeypatch, index, when):
+    """As on a GPU."""
+    monkeypatch.setitem(STEPS_BEHIND, "cpu", 1)
+    compute, seen = train.frame_losses, []
+
+    def spoilt(model, loss_fn, clips, targets, counts):
+        seen.append(len(seen))
+        return compute(model, loss_fn, clips, targets, counts) + (math.nan if len(seen) == index + 1 else 0)
+
+    monkeypatch.setattr(train, "frame_losses", spoilt)
+    order = list(EpochBatches(9, 1, 0, 0, 1))  # "videos 001, 002 and 003": three windows each
+    video, window = divmod(order[index][0], 3)
+    with pytest.raises(InputError, match=f"not finite at video 00{video + 1}, frames {4 + 12 * window} to"):
+        run_train("--epochs=1", "--seed=0")
+    assert len(seen) == min(index + 2, 9)
 
 
 # ---------------------------------------------------------------------------------------------------------- whole runs
@@ -214,14 +250,15 @@ def test_training_learns(clips):
     assert losses[-1][0] < 0.3 * losses[0][0] and losses[-1][1] < 0.5 * losses[0][1]
 
 
-@pytest.mark.parametrize("optimizer, checks", [("sgd", 5), ("sgd", 10), ("adamw", 16), ("muon", 7)])
-def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, optimizer):
+@pytest.mark.parametrize("optimizer, checks, behind", [("sgd", 5, 1), ("sgd", 10, 0), ("adamw", 16, 0), ("muon", 7, 0)])
+def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, optimizer, behind):
     # an epoch looks at `stop` in each of 9 steps and 4 times in validation: stopped in steps of two epochs, and between
     more = (f"--optimizer={optimizer}", "--lr=0.05", "--random_mirror=True", "--lr_schedule=cosine", "--epochs=2")
     assert run_train(*more, "--model_name=straight") == 0
     straight = newest()
     with monkeypatch.context() as patch:
         interrupt_after(patch, checks)
+        patch.setitem(STEPS_BEHIND, "cpu", behind)  # as on a GPU, if 1
         assert run_train(*more, "--model_name=stopped") == train.INTERRUPTED
     stopped = newest()
     assert not Path("models/stopped.pth").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from errors import InputError
 from model import SST_Sal
-from windows import SteppedWindows, finished_windows, model_inputs, split_windows, window_maps
+from windows import WINDOWS_AT_ONCE, SteppedWindows, finished_windows, model_inputs, split_windows, window_maps
 
 LENGTHS = st.tuples(st.integers(1, 9), st.integers(0, 8)).filter(lambda sizes: sizes[1] < sizes[0])
 CPU = torch.device("cpu")
@@ -71,6 +71,23 @@ def test_a_bad_frame_spoils_its_own_windows_only():
     assert all(maps[position].shape == (6, 8) for position in range(4))
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 9])
+def test_windows_that_are_one_batch_have_the_maps_of_one_at_a_time(monkeypatch, at_once):
+    """As on a GPU."""
+    torch.manual_seed(0)
+    frames = [*np.random.default_rng(0).integers(256, size=(27, 6, 8, 3)).astype(np.uint8)]
+    frames[17] = InputError("it is empty")
+    model, is_wanted = SST_Sal(3, 4, "exact", latitude=True).eval(), lambda first, stop: first != 9
+    one_by_one = list(window_maps(split_windows(frames, 5, 1), model, CPU, is_wanted))
+    monkeypatch.setitem(WINDOWS_AT_ONCE, "cpu", at_once)
+    together = list(window_maps(split_windows(frames, 5, 1), model, CPU, is_wanted))
+    assert [position for position, _ in together] == [*range(27)]
+    for (position, ours), (_, expected) in zip(together, one_by_one):
+        assert ours is expected or np.array_equal(ours, expected), position
+    assert [position for position, saliency in together if saliency is None] == [9, 10, 11, 12]
+    assert [position for position, saliency in together if saliency is frames[17]] == [17, 18, 19, 20]
+
+
 # ---------------------------------------------------------------------------------------------------------- the inputs
 
 
@@ -78,7 +95,7 @@ def test_a_bad_frame_spoils_its_own_windows_only():
 def test_inputs_are_frames_and_flow_resized_by_area(with_flow):
     rng = np.random.default_rng(0)
     frames, flow = rng.integers(0, 256, (2, 5, 12, 24, 3), np.uint8)
-    inputs = list(model_inputs(iter(frames), (6, 8), (lambda _: iter_with(_, flow)) if with_flow else None))
+    inputs = list(model_inputs(iter(frames), (6, 8), (lambda read, _: iter_with(read, flow)) if with_flow else None))
     assert len(inputs) == 5
     for model_input, frame, colours in zip(inputs, frames, flow):
         assert model_input.shape == (6, 8, 6 if with_flow else 3) and model_input.dtype == np.uint8
@@ -94,6 +111,6 @@ def iter_with(frames, colours):
 def test_what_is_bad_stands_in_place_of_its_input():
     frames, flow = list(np.zeros((3, 12, 24, 3), np.uint8)), list(np.zeros((3, 12, 24, 3), np.uint8))
     frames[1], flow[2] = InputError("a frame"), InputError("its flow")
-    inputs = list(model_inputs(frames, (6, 8), lambda read: iter_with(read, flow)))
+    inputs = list(model_inputs(frames, (6, 8), lambda read, _: iter_with(read, flow)))
     assert inputs[0].shape == (6, 8, 6) and inputs[1] is frames[1] and inputs[2] is flow[2]
     assert list(model_inputs(frames[:2], (6, 8)))[1] is frames[1]

@@ -1,6 +1,8 @@
 """Random symmetries of a panorama that keep north up: a turn about the vertical axis, which rolls the columns, and the
 mirror image, which swaps east and west. In a mirror motion goes the other way, so the colours of the flow change."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
@@ -10,12 +12,17 @@ ANCHORS = (0, 15, 21, 25, 36, 49, 55)
 SPAN = 54  # steps that the directions of motion span: rightward is 0, down (of 54) 13.5, leftward 27, up 40.5
 
 
+@lru_cache
+def _anchors(dtype, device):
+    return torch.tensor(ANCHORS, dtype=dtype, device=device)
+
+
 def _wheel_position(red, green, blue, low, high):
     """The step on the wheel, in [0, 55], of each colour. Grey has no hue; its step means nothing."""
     span = (high - low).clamp(min=1e-6)
     hue = torch.where(red == high, (green - blue) / span % 6,
                       torch.where(green == high, 2 + (blue - red) / span, 4 + (red - green) / span))  # [0, 6)
-    anchors = torch.tensor(ANCHORS, dtype=hue.dtype, device=hue.device)
+    anchors = _anchors(hue.dtype, hue.device)
     sextant = hue.floor().clamp(0, 5).long()
     return torch.lerp(anchors[sextant], anchors[sextant + 1], hue - sextant)
 
@@ -23,7 +30,7 @@ def _wheel_position(red, green, blue, low, high):
 def _hue(position):
     """The hue in [0, 6] (red 0, yellow 1, ... magenta 5, red 6) at a step of the wheel: the inverse of
     `_wheel_position`."""
-    anchors = torch.tensor(ANCHORS, dtype=position.dtype, device=position.device)
+    anchors = _anchors(position.dtype, position.device)
     sextant = torch.bucketize(position, anchors[1:-1], right=True)
     return sextant + (position - anchors[sextant]) / (anchors[sextant + 1] - anchors[sextant])
 
