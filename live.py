@@ -32,14 +32,14 @@ from files import printable
 from flow.colours import flow_to_colour
 from flow.dis import MIN_ROWS, dis_flow, dis_flows
 from flow.methods import flow_settings, load_flows
-from maps import grey_levels
+from maps.levels import grey_levels
 from model import load_fitting_model
 from provenance import check_outputs
 from settings import configure
 from video.colour import to_bgr
 from video.decode import SAMPLES_PER_SECOND, VideoReader, open_stream, probe, stream_pictures, views_of
 from video.pipeline import END, delivered, join_thread, read_ahead, serial_opencv, write_behind
-from video.projection import PROJECTIONS, Layout, Views, declared_layout, effective_layout
+from video.projection import Layout, Views, declared_layout
 from video.resize import limit_rows, resized
 from viewer.overlay import OverlayWriter
 from viewer.server import LivePage
@@ -112,7 +112,7 @@ class Source:
 
     def of_camera(self, start):
         """Yields (slot, image) of each frame of a camera, when it comes; start: time.monotonic()."""
-        self.views = Views(self.name, effective_layout(Layout(), *self.settings), certain=bool(self.settings[1]))
+        self.views = Views(self.name, Layout(), *self.settings)
         before = -1
         while self.capture.grab() and not self.stopped.is_set():
             slot = int((time.monotonic() - start) * SAMPLES_PER_SECOND)
@@ -142,9 +142,7 @@ class Source:
         lasts, before = (self.container.duration or 0) / av.time_base, -1
         for shown, picture in stream_pictures(self.container, self.name):
             if self.views is None:
-                declared = declared_layout(picture)
-                self.views = Views(self.name, effective_layout(declared, *self.settings),
-                                   certain=bool(self.settings[1] or declared.projection in PROJECTIONS))
+                self.views = Views(self.name, declared_layout(picture), *self.settings)
             if lasts:
                 self.stopped.wait(max(0.0, start + shown - time.monotonic()))
             if self.stopped.is_set():

@@ -54,20 +54,48 @@ def box(kind, *content):
     return (8 + len(data)).to_bytes(4, "big") + kind + data
 
 
-def declare(path, projection=None, stereo=None):
-    """Writes spherical metadata V2 into an mp4 file: projection, a `box` in the box proj; stereo, the mode of st3d."""
+def insert(path, added, *names):
+    """Puts bytes at the end of a box of an mp4 file, whose moov stands at the end; names: the boxes around, from moov
+    on."""
     data = path.read_bytes()
+    starts = [data.index(b"moov") - 4]
+    for name in names[1:]:
+        starts.append(data.index(name, starts[-1] + 8) - 4)
+    end = starts[-1] + int.from_bytes(data[starts[-1]:starts[-1] + 4], "big")
+    data = bytearray(data[:end] + added + data[end:])
+    for start in starts:
+        data[start:start + 4] = (int.from_bytes(data[start:start + 4], "big") + len(added)).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+def declare(path, projection=None, stereo=None, pose=(0, 0, 0)):
+    """Writes spherical metadata V2 into an mp4 file: projection, a `box` in the box proj; stereo, the mode of st3d;
+    pose: yaw, pitch and roll, degrees."""
     added = box(b"st3d", bytes([0, 0, 0, 0, stereo])) if stereo is not None else b""
     if projection is not None:
-        added += box(b"sv3d", box(b"svhd", bytes(5)), box(b"proj", box(b"prhd", bytes(16)), projection))
-    position = data.index(b"avc1", data.index(b"stsd")) - 4
-    size = int.from_bytes(data[position:position + 4], "big")
-    data = data[:position + size] + added + data[position + size:]
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
-        start = data.index(name, data.index(b"moov")) - 4
-        grown = int.from_bytes(data[start:start + 4], "big") + len(added)
-        data = data[:start] + grown.to_bytes(4, "big") + data[start + 4:]
-    path.write_bytes(data)
+        angles = np.int32(np.multiply(pose, 2**16)).astype(">i4").tobytes()
+        added += box(b"sv3d", box(b"svhd", bytes(5)), box(b"proj", box(b"prhd", bytes(4), angles), projection))
+    insert(path, added, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
+
+
+def declare_v1(path, **properties):
+    """Writes spherical metadata V1, which is XML, into an mp4 file."""
+    lines = "".join(f"<GSpherical:{name}>{value}</GSpherical:{name}>" for name, value in {
+        "Spherical": "true", "Stitched": "true", "StitchingSoftware": "by hand", **properties}.items())
+    xml = f'<?xml version="1.0"?><rdf:SphericalVideo xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" ' \
+          f'xmlns:GSpherical="http://ns.google.com/videos/1.0/spherical/">{lines}</rdf:SphericalVideo>'
+    identity = bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
+    insert(path, box(b"uuid", identity, xml.encode()), b"moov", b"trak")
+
+
+def remux(source, path, is_kept=lambda number: True):
+    """Copies the packets of a video into another container, those whose numbers are kept."""
+    with av.open(str(source)) as before, av.open(str(path), "w") as container:
+        track = container.add_stream_from_template(before.streams.video[0])
+        for number, packet in enumerate(before.demux(video=0)):
+            if packet.size and is_kept(number):
+                packet.stream = track
+                container.mux(packet)
 
 
 EQUIRECTANGULAR = box(b"equi", bytes(4), bytes(16))

@@ -1,17 +1,19 @@
 import os
+from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, noise_frames
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odd_videos import opencv_frames, scene, turning, write
+from odd_videos import opencv_frames, remux, scene, turning, write
 
 from errors import InputError
 from files import list_images, read_image
 from video.colour import to_bgr
+from video.containers import declarations, tear
 from video.decode import VideoInfo, VideoReader, list_videos, probe, rate_of, sampled
 from video.encode import write_video
 from video.projection import Layout
@@ -67,7 +69,11 @@ def test_frames_of_real_clips_are_those_of_opencv(shared):
     ("a.avi", {"codec": "mpeg4"}), ("a.avi", {}), ("a.flv", {}), ("a.h264", {}), ("a.mpg", {"codec": "mpeg2video"}),
     ("a.webm", {"codec": "libvpx-vp9", "seconds_of_sound": 0}), ("12:30 a.mp4", {}), ("a.mp4", {"codec": "libaom-av1"}),
     ("a.mkv", {"codec": "prores_ks", "pixels": "yuva444p10le"}), ("a.mp4", {"pixels": "yuv420p10le"}),
-    ("a.mov", {"codec": "qtrle", "pixels": "argb"}), ("a.ts", {"x264-params": "interlaced=1"})])
+    ("a.mov", {"codec": "qtrle", "pixels": "argb"}), ("a.ts", {"x264-params": "interlaced=1"}),
+    ("a.webm", {"codec": "libvpx-vp9", "pixels": "yuva420p"}), ("a.webm", {"codec": "libvpx", "auto-alt-ref": "1"}),
+    ("a.mpg", {"codec": "mpeg2video", "flags": "+ilme+ildct"}), ("a.mov", {"codec": "mjpeg", "pixels": "yuvj444p"}),
+    ("a.ts", {"x264-params": "open-gop=1", "g": "9"}), ("a.mkv", {"x264-params": "intra-refresh=1", "g": "9"}),
+    ("a.mp4", {"container_movflags": "frag_keyframe+empty_moov", "g": "9"}), ("100%_%03d [a].mp4", {}), ("-a.mp4", {})])
 def test_healthy_files_of_many_kinds(tmp_path, name, options):
     """Without a stored frame count, with longer sound, odd names, alpha, 10 bit, interlaced: every third frame."""
     if options.get("codec") in ("libaom-av1",) and "libaom-av1" not in av.codecs_available:
@@ -154,11 +160,23 @@ def test_the_largest_stream_that_is_no_picture_is_read(shared, capsys):
     assert twins.info.twins == 1 and "holds 2 videos of 256 x 96 pixels" in capsys.readouterr().err
 
 
+def test_a_clock_of_33_bits_starts_over(tmp_path):
+    write(tmp_path / "a.mp4", FRAMES)
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "a.ts"), "w") as container:
+        track = container.add_stream_from_template(source.streams.video[0])
+        for packet in filter(lambda packet: packet.size, source.demux(video=0)):
+            ticks = packet.time_base * 90000
+            packet.pts, packet.dts = (int(stamp * ticks) + 2**33 - 90000 for stamp in (packet.pts, packet.dts))
+            packet.time_base, packet.stream = Fraction(1, 90000), track
+            container.mux(packet)
+    video, _ = read(tmp_path / "a.ts")
+    assert video.indices == list(range(0, 48, 3)) and video.end == pytest.approx(2, abs=0.01)
+    assert video.times == pytest.approx(np.arange(16) / 8, abs=1e-3) and video.reader.problem == ""
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.flv", "a.avi"])
 def test_a_file_that_was_cut_short_is_named(tmp_path, name):
-    noise = np.random.default_rng(0)
-    frames = [cv2.add(frame, noise.integers(60, size=frame.shape, dtype=np.uint8)) for frame in FRAMES]
-    write(tmp_path / name, frames, **({"container_movflags": "faststart"} if name == "a.mp4" else {}))
+    write(tmp_path / name, noisy(48), **({"container_movflags": "faststart"} if name == "a.mp4" else {}))
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[:len(data) * 2 // 3 // 188 * 188 + 7])
     video, frames = read(tmp_path / name)
@@ -175,11 +193,78 @@ def test_what_the_decoder_cannot_decode_is_named(tmp_path):
     assert len(frames) > 8 and "a.mp4 is damaged: " in video.reader.problem
 
 
-@pytest.mark.parametrize("text", [b"ffconcat version 1.0\nfile plain.mp4\n", b"#EXTM3U\n#EXTINF:9,\nplain.mp4\n"])
-def test_lists_of_other_files_are_not_videos(tmp_path, text):
+def noisy(count):
+    """Frames that take some bytes."""
+    noise = np.random.default_rng(0)
+    return [cv2.add(frame, noise.integers(60, size=frame.shape, dtype=np.uint8)) for frame in FRAMES[:count]]
+
+
+@pytest.mark.parametrize("damage", ["hole", "zeros", "noise"])
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.ts", "libx264")])
+def test_damage_in_the_middle_is_named_and_the_rest_is_read(tmp_path, name, codec, damage):
+    write(tmp_path / name, noisy(48), codec=codec, g="8", container_cluster_time_limit="300")
+    data, noise = (tmp_path / name).read_bytes(), np.random.default_rng(0)
+    start, stop = (len(data) * share // 8 // 188 * 188 for share in (4, 5))
+    between = {"hole": b"", "zeros": bytes(stop - start), "noise": noise.bytes(stop - start)}[damage]
+    (tmp_path / name).write_bytes(data[:start] + between + data[stop:])
+    video, frames = read(tmp_path / name)
+    assert f"{name} is damaged" in video.reader.problem or "parts of it are missing" in video.reader.problem
+    assert len(frames) >= 10 and video.end == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_frames_that_a_decoder_passes_over_are_missed(tmp_path, name):
+    options = {"codec": "libx265", "x265-params": "log-level=0:keyint=24:min-keyint=24:scenecut=0"}
+    write(tmp_path / "whole.mp4", noisy(48), **options)
+    remux(tmp_path / "whole.mp4", tmp_path / name, lambda number: not 24 <= number < 34)
+    video, frames = read(tmp_path / name)
+    assert "frames are missing or spoilt (" in video.reader.problem and len(frames) >= 7
+
+
+def test_streams_that_were_joined_or_stopped_between_packets_are_healthy(tmp_path):
+    write(tmp_path / "part.ts", noisy(48))
+    data = (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(2 * data)
+    video, frames = read(tmp_path / "joined.ts")
+    assert (video.reader.read, video.reader.problem, video.info.step, len(frames)) == (96, "", 3, 32)
+    assert video.end == pytest.approx(4, abs=0.01)
+    packets = [data[place:place + 188] for place in range(0, len(data) * 3 // 4, 188)]
+    begins = [number for number, packet in enumerate(packets) if packet[1:3] == b"\x41\0"][-1]  # the latest frame does
+    for kept, problem in ((begins, ""), (begins + 1, "frames are missing or spoilt (1)")):
+        (tmp_path / "stopped.ts").write_bytes(b"".join(packets[:kept]))
+        video, frames = read(tmp_path / "stopped.ts")
+        assert problem in video.reader.problem and bool(problem) == bool(video.reader.problem)
+        assert video.info.step == 3 and len(frames) >= 11
+
+
+def test_a_matroska_file_that_was_recorded_live(tmp_path):
+    write(tmp_path / "a.mkv", noisy(24), container_live="1")  # states no sizes
+    video, _ = read(tmp_path / "a.mkv")
+    assert video.reader.problem == "" and video.reader.read == 24
+    data = (tmp_path / "a.mkv").read_bytes()
+    write(tmp_path / "padded.mkv", noisy(24))
+    (tmp_path / "padded.mkv").write_bytes((tmp_path / "padded.mkv").read_bytes() + bytes(1000))
+    assert probe(tmp_path / "padded.mkv").problem == ""
+    (tmp_path / "a.mkv").write_bytes(data[:len(data) * 3 // 4])
+    video, _ = read(tmp_path / "a.mkv")
+    assert "was cut short, or parts of it are missing: " in video.reader.problem
+
+
+@given(st.sampled_from([b"", b"\x1aE\xdf\xa3\x80", b"\0\0\0\x10ftypisom\0\0\0\0"]), st.binary(max_size=200))
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_can_be_looked_at(tmp_path, start, data):
+    path = tmp_path / "a"
+    path.write_bytes(start + data)
+    assert isinstance(tear(path), str) and isinstance(declarations(path), tuple)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (b"ffconcat version 1.0\nfile plain.mp4\n", "not a video that can be read"), (b"a letter\n", "not a video"),
+    (b"#EXTM3U\n#EXTINF:9,\nplain.mp4\n", "not a video that can be read"), (b"", "empty")])
+def test_lists_of_other_files_and_files_of_text_are_not_videos(tmp_path, text, words):
     write_video(tmp_path / "plain.mp4", FRAMES[:9], 24)
     (tmp_path / "a.mp4").write_bytes(text)
-    with pytest.raises(InputError, match=r"a\.mp4 is not a video that can be read"):
+    with pytest.raises(InputError, match=rf"a\.mp4 is {words}"):
         probe(tmp_path / "a.mp4")
 
 
@@ -194,10 +279,11 @@ def test_sound_alone_is_no_video(tmp_path):
         probe(tmp_path / "a.mp4")
 
 
-@pytest.mark.parametrize(("fps", "count", "step"), [(1, 3, 1), (120, 60, 15), (24, 1, 3)])
-def test_few_frames_and_extreme_rates(tmp_path, fps, count, step):
-    write(tmp_path / "a.mp4", FRAMES[:1] * count, rate=fps)
-    video, _ = read(tmp_path / "a.mp4")
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize(("fps", "count", "step"), [(1, 5, 1), (120, 60, 15), (24, 1, 3)])
+def test_few_frames_and_extreme_rates(tmp_path, name, fps, count, step):
+    write(tmp_path / name, (2 * FRAMES)[:count], rate=fps)
+    video, _ = read(tmp_path / name)
     assert video.indices == list(range(0, count, step)) and video.end == pytest.approx(count / fps, abs=0.01)
 
 

@@ -1,16 +1,32 @@
 """What files declare of their projection, what they look like, and the conversion to equirectangular frames."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from odd_videos import CUBEMAP, EQUIRECTANGULAR, HALF_SPHERE, declare, opencv_frames, project, scene, turning, write
+from odd_videos import (
+    CUBEMAP,
+    EQUIRECTANGULAR,
+    HALF_SPHERE,
+    box,
+    declare,
+    declare_v1,
+    opencv_frames,
+    project,
+    remux,
+    scene,
+    turning,
+    write,
+)
 
 from files import list_images, read_image
-from video.colour import HLG, PQ, linear_light, to_bgr, upright
+from sphere import directions
+from video.colour import BT2020, HLG, PQ, TO_BT709, conversion, linear_light, to_bgr, upright
 from video.decode import VideoReader, list_videos, probe, sampled
 from video.projection import HALF, PROJECTIONS, Layout, apparent_projection, effective_layout, whole_sphere
 from video.sources import VideoFile
+from video.summary import summarise
 
 FRAMES = turning(27, scene(128, 256))
 IN_V360 = {"cubemap": ("c3x2", 256, 384), "eac": ("eac", 256, 384), "dual_fisheye": ("dfisheye", 128, 256)}
@@ -72,9 +88,111 @@ def test_a_half_sphere_is_put_into_a_whole_one_and_that_is_said(tmp_path, capsys
     assert video.projection == "half_equirectangular"
 
 
+def tile(*bounds):
+    """The box of equirectangular pictures with bounds: top, bottom, left, right."""
+    return box(b"equi", bytes(4), b"".join(int(bound * 2**32).to_bytes(4, "big") for bound in bounds))
+
+
+PADDED = box(b"cbmp", bytes(8), (4).to_bytes(4, "big"))
+REARRANGED = box(b"cbmp", bytes(4), (1).to_bytes(4, "big"), bytes(4))
+MESH = box(b"mshp", bytes(4), bytes(4), b"raw ", bytes(100))
+CROP = {"CroppedAreaImageWidthPixels": 128, "CroppedAreaImageHeightPixels": 32, "FullPanoWidthPixels": 128,
+        "FullPanoHeightPixels": 64, "CroppedAreaLeftPixels": 0, "CroppedAreaTopPixels": 16}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("boxes", "layout"), [
+    ((EQUIRECTANGULAR, 1), Layout("equirectangular", "top_bottom")),
+    ((EQUIRECTANGULAR, None, (30, -20, 10)), Layout("equirectangular", pose=(30, -20, 10))),
+    ((tile(0.125, 0.25, 0, 0.5), 0), Layout("equirectangular", "mono", bounds=(0, 0.125, 0.5, 0.25))),
+    ((HALF_SPHERE, 2), Layout("half_equirectangular", "left_right", bounds=HALF)),
+    ((PADDED, 1), Layout("cubemap", "top_bottom", padding=4)), ((REARRANGED,), Layout("rearranged cubemap")),
+    ((MESH, 1), Layout("mesh", "top_bottom"))])
+def test_boxes_and_elements_of_the_sphere_are_read(tmp_path, boxes, layout, suffix):
+    path = tmp_path / f"a{suffix}"
+    write(tmp_path / "a.mp4", FRAMES[:1])
+    declare(tmp_path / "a.mp4", *boxes)
+    if suffix == ".mkv" and layout.projection == "mesh":  # which FFmpeg does not hand on: another element is changed
+        declare(tmp_path / "a.mp4", EQUIRECTANGULAR)
+        remux(tmp_path / "a.mp4", path)
+        path.write_bytes(path.read_bytes().replace(b"\x76\x71\x81\1", b"\x76\x71\x81\3", 1))
+    elif suffix == ".mkv":
+        remux(tmp_path / "a.mp4", path)
+        layout = Layout() if layout.projection == "rearranged cubemap" else layout
+    assert probe(path).layout == layout
+
+
+@pytest.mark.parametrize(("properties", "layout"), [
+    ({"ProjectionType": "equirectangular"}, Layout("equirectangular")),
+    ({"ProjectionType": "equirectangular", "StereoMode": "top-bottom"}, Layout("equirectangular", "top_bottom")),
+    ({"ProjectionType": "equirectangular", "StereoMode": "left-right", "InitialViewHeadingDegrees": 90},
+     Layout("equirectangular", "left_right")),
+    ({"ProjectionType": "cubemap"}, Layout("cubemap")), ({"Spherical": "false"}, Layout()),
+    ({"ProjectionType": "equirectangular", **CROP}, Layout("equirectangular", bounds=(0, 0.25, 0, 0.25))),
+    ({"ProjectionType": "equirectangular", **CROP, "CroppedAreaTopPixels": 40}, Layout("equirectangular")),
+    ({"ProjectionType": "equirectangular", **CROP, "FullPanoWidthPixels": 0}, Layout("equirectangular"))])
+def test_spherical_xml_is_read(tmp_path, properties, layout):
+    write(tmp_path / "a.mp4", FRAMES[:1])
+    declare_v1(tmp_path / "a.mp4", **properties)
+    assert probe(tmp_path / "a.mp4").layout == layout
+
+
+def turned(frame, yaw, pitch, roll):
+    """What an upright viewer sees of a frame with that pose, degrees, by FFmpeg's definition of one: a closed form."""
+    (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians([yaw, pitch, roll])), np.sin(np.radians([yaw, pitch, roll]))
+    turn = (np.float64([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]]) @ [[1, 0, 0], [0, cp, sp], [0, -sp, cp]]
+            @ [[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])  # x to the right, y up, z ahead
+    (height, width), up_and_back = frame.shape[:2], np.float64([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    x, y, z = np.moveaxis(directions(height, width) @ up_and_back.T @ turn, -1, 0)
+    columns, rows = np.arctan2(x, z) / (2 * np.pi) + 0.5, 0.5 - np.arcsin(np.clip(y, -1, 1)) / np.pi
+    return cv2.remap(frame, np.float32(columns * width - 0.5), np.float32(rows * height - 0.5), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_WRAP)
+
+
+def test_a_pose_is_undone_and_that_is_said(tmp_path, capsys):
+    write(tmp_path / "a.mp4", FRAMES[:4], crf="10")
+    declare(tmp_path / "a.mp4", EQUIRECTANGULAR, pose=(40, 25, 15))
+    _, frames = frames_of(tmp_path / "a.mp4")
+    assert np.abs(np.float32(frames[1]) - turned(FRAMES[3], 40, 25, 15)).mean() < 5
+    assert alike(frames[1], FRAMES[3]) < 0.9
+    words = "yaw 40, pitch 25, roll 15 degrees"
+    assert capsys.readouterr().err == f"note: a.mp4 is turned upright: it declares a pose of {words}\n"
+    assert f"equirectangular (the file says so), turned upright ({words})" in summarise(tmp_path / "a.mp4")
+    _, frames = frames_of(tmp_path / "a.mp4", projection="half_equirectangular")  # of which the file says nothing
+    assert not frames[0][:, :60].any()
+
+
+def test_a_cubemap_with_padding_in_two_views(tmp_path, capsys):
+    views = list(project(FRAMES[:4], "c3x2", 256, 384, fout_pad=4))
+    write(tmp_path / "a.mp4", [np.concatenate([view, view[::-1]]) for view in views])
+    declare(tmp_path / "a.mp4", PADDED, 1)
+    video, frames = frames_of(tmp_path / "a.mp4")
+    assert (video.projection, video.stereo_layout, frames[0].shape) == ("cubemap", "top_bottom", (128, 256, 3))
+    assert alike(frames[1], FRAMES[3]) > 0.985
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("output", "shape", "words"), [
+    ("e", (128, 256), "is taken for equirectangular"), ("eac", (256, 384), "if it is not, use --projection=eac"),
+    ("flat", (128, 256), "does not look like 360° video: ")])
+def test_a_declared_projection_that_cannot_be_converted_is_named(tmp_path, capsys, output, shape, words):
+    write(tmp_path / "a.mp4", list(project(FRAMES, output, *shape)))
+    declare(tmp_path / "a.mp4", MESH)
+    frames_of(tmp_path / "a.mp4")
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: a.mp4 declares a mesh projection, which cannot be converted; it ")
+    assert words in line and words in (summary := summarise(tmp_path / "a.mp4"))
+    assert "equirectangular (assumed)" in summary and "warning: declares a mesh projection" in summary
+    _, frames = frames_of(tmp_path / "a.mp4", projection="eac")
+    assert capsys.readouterr().err == ""
+
+
 def test_parts_of_the_sphere():
     whole = whole_sphere(np.full((10, 40, 3), 9, np.uint8), (0.0, 0.25, 0.0, 0.25))
     assert whole.shape == (20, 40, 3) and not whole[:5].any() and not whole[15:].any() and (whole[5:15] == 9).all()
+    for bounds in ((0.9, 0.98, 0.09, 0.01), (0.01, 0.49, 0.98, 0.5)):  # of a file that is odd, or means harm
+        assert whole_sphere(np.full((40, 2, 3), 9, np.uint8), bounds).shape == (3840, 7680, 3)
+    assert whole_sphere(np.full((1, 2, 3), 9, np.uint8), (0.98, 0, 0.01, 0)).any()
 
 
 def test_swapped_eyes_and_settings():
@@ -130,7 +248,58 @@ def test_hlg_keeps_its_levels_and_pq_becomes_like_it(shared):
     assert (np.diff(linear_light(PQ)) >= 0).all() and linear_light(PQ)[-1] == pytest.approx(1, abs=1e-3)
     path = shared / "cases" / "videos"
     hlg, plain = (next(iter(sampled(path / name))) for name in ("hlg_10bit.mp4", "plain.mp4"))
-    assert alike(hlg, plain) > 0.95
+    assert alike(hlg, plain) > 0.98
+
+
+def write_hdr(path, pictures, transfer, pixels):
+    """A file of pictures RGB in [0, 1], as signals of high dynamic range: transfer, 16 for PQ and 18 for HLG."""
+    def frames():
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(np.uint16(picture * 65535 + 0.5), format="rgb48le")
+            frame = frame.reformat(format=pixels, dst_colorspace=BT2020)
+            frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = transfer, BT2020, BT2020, 1
+            yield frame
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=8)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
+        stream.options, context = {"crf": "12", "x265-params": "log-level=0:bframes=0"}, stream.codec_context
+        context.color_trc, context.color_range = transfer, 1
+        context.color_primaries = context.colorspace = BT2020
+        for frame in frames():
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def in_hdr(frame, transfer):
+    """A frame of BT.709 as a signal of BT.2020, white at 203 nits, by ITU-R BT.2087, BT.2100 and BT.2408: (H, W, 3)."""
+    nits = 203 * (frame[..., ::-1] / 255) ** 2.4 @ np.linalg.inv(TO_BT709.astype(float)).T
+    if transfer == PQ:
+        root = (np.maximum(nits, 0) / 10000) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** 78.84375
+    luminance = np.maximum(nits @ [0.2627, 0.678, 0.0593], 1e-6)[..., None] / 1000
+    light = np.maximum(nits, 0) / 1000 * luminance ** (1 / 1.2 - 1)
+    return np.where(light <= 1 / 12, np.sqrt(3 * light),
+                    0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 1e-6)) + 0.55991073)
+
+
+@pytest.mark.parametrize(("transfer", "pixels"), [(HLG, "yuv420p10le"), (PQ, "yuv420p10le"), (PQ, "yuv444p12le")])
+def test_high_dynamic_range_becomes_like_its_twin(tmp_path, transfer, pixels):
+    frames = [np.uint8(90 + 0.6 * scene(64, 128, seed)) for seed in range(2)]
+    write_hdr(tmp_path / "a.mp4", [in_hdr(frame, transfer) for frame in frames], transfer, pixels)
+    info = probe(tmp_path / "a.mp4")
+    converted = [to_bgr(picture) for _, _, picture in VideoReader(tmp_path / "a.mp4", info).pictures()]
+    assert len(converted) == 2 and min(map(alike, converted, frames)) > 0.97
+    assert np.percentile(converted, 99) == pytest.approx(0.75 * np.percentile(frames, 99), rel=0.1)  # as HLG has it
+
+
+def test_colours_that_bt709_has_not_are_drawn_in():
+    grey, green = np.full((8, 80, 3), 0.5, np.float32), np.full((8, 80, 3), (0, 0.5, 0), np.float32)
+    np.testing.assert_allclose(conversion(grey), TO_BT709, atol=1e-6)
+    drawn_in = conversion(np.concatenate([grey, green]))
+    assert (green[0, 0] @ drawn_in.T >= -1e-6).all() and (green[0, 0] @ TO_BT709.T < -0.05).any()
+    np.testing.assert_allclose(drawn_in.sum(axis=1), 1, atol=1e-3)  # grey stays grey
+    assert np.isfinite(conversion(np.zeros((8, 8, 3), np.float32))).all()
 
 
 class Picture:

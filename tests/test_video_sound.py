@@ -6,6 +6,7 @@ from sound_video import TONE, heard, source, write_sound_video
 
 from video import sound
 from video.encode import video_writer
+from video.sources import VideoFile
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,16 @@ def test_damage_in_the_middle_leaves_the_rest(tmp_path, capsys, name, codec, use
 def test_a_file_that_went_away_costs_the_sound_alone(tmp_path, capsys):
     assert keep_sound(tmp_path, tmp_path / "gone.mp4") is None
     assert "gone.mp4 cannot be decoded and is left out" in capsys.readouterr().err
+
+
+def test_sound_without_a_decoder_is_warned_of(tmp_path, capsys):
+    path = tmp_path / "a.mkv"
+    write_sound_video(path, "ac3", seconds=2)
+    path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_XYZ"))
+    video = VideoFile("000", path, "mono")
+    for use in ("film", "page"):
+        assert keep_sound(tmp_path, video.sound, use) is None
+    assert capsys.readouterr().err == f"warning: the sound of {path} cannot be decoded and is left out\n"
 
 
 def test_a_track_without_any_sound_is_no_reason_to_warn(tmp_path, capsys):

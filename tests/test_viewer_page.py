@@ -246,6 +246,7 @@ def test_it_plays_by_itself_and_time_changes_the_picture(page):
     page.wait("video.paused")
 
 
+KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}   # their numbers in a browser
 PAUSE = [number / FPS + (3 if number > 5 else 0) for number in range(FRAMES)]   # after frame 5; the end comes at 5.5
 
 
@@ -267,7 +268,7 @@ def test_frames_are_shown_at_their_own_times(page, pausing_page):
         page.evaluate("new Promise(done => { video.addEventListener('seeked', done, { once: true });"
                       f"video.currentTime = {time} }})")
         page.wait("!fresh")
-        assert page.evaluate("[currentFrame(), Number($('time').value)]") == [frame, frame]
+        assert page.evaluate("[currentFrame(), Number($('time').value)]") == [frame, pytest.approx(time, abs=0.01)]
         assert abs(pixels(page) - colours(view_directions(page, 0, 0), frame)).mean() < 3, time
     assert page.evaluate("$('clock').textContent") == "0:05 / 0:05"
     at_frame(page, 4)
@@ -275,6 +276,31 @@ def test_frames_are_shown_at_their_own_times(page, pausing_page):
         page.key(key)
         page.wait(f"currentFrame() === {frame} && !video.seeking")
         assert abs(page.evaluate("video.currentTime") - PAUSE[frame]) < 0.1
+
+
+@in_browser
+def test_the_slider_runs_in_the_video_s_own_time(page, pausing_page):
+    page.open(pausing_page)
+    page.wait("video.readyState >= 2")
+    page.evaluate("video.pause(), setBlend(0), document.activeElement.blur()")
+    slider = "Number($('time').value)"
+    assert page.evaluate("Number($('time').max)") == 5.5
+    page.evaluate("$('time').value = 1.2, $('time').dispatchEvent(new Event('input'))")
+    page.wait("!video.seeking && !fresh && currentFrame() === 5")
+    assert page.evaluate(f"[video.currentTime, {slider}]") == pytest.approx([1.2, 1.2], abs=0.01)
+    page.key(" ")
+    page.wait(f"video.currentTime > 1.6 && {slider} > 1.6")   # in the pause, too
+    page.key(" ")
+    page.wait(f"video.paused && Math.abs({slider} - video.currentTime) < 0.01")
+    assert page.evaluate("currentFrame()") == 5
+    page.evaluate("$('time').focus()")
+    for key, frame in (("ArrowRight", 6), ("ArrowLeft", 5), ("ArrowLeft", 4), ("End", 15), ("Home", 0)):
+        page.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=KEYS[key])
+        page.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=KEYS[key])
+        page.wait(f"currentFrame() === {frame} && !video.seeking && !fresh")
+        assert page.evaluate(slider) == pytest.approx(page.evaluate("video.currentTime"), abs=0.01)
+    assert abs(pixels(page) - colours(view_directions(page, 0, 0), 0)).mean() < 3
+    assert page.log == []
 
 
 @in_browser

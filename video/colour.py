@@ -2,7 +2,8 @@
 
 The conversion of 8-bit video is FFmpeg's default, which gives the frames that the published weights were trained on.
 High dynamic range becomes BT.709. An HLG signal is the root of the light, as that of BT.709 nearly is, with a knee for
-highlights (ITU-R BT.2100): it keeps its levels, and only its primaries are converted. PQ becomes HLG first.
+highlights (ITU-R BT.2100): it keeps its levels, and only its primaries are converted. PQ becomes HLG first. Colours
+that BT.709 does not have are not clipped, which would take the drawing from them, but drawn in (ITU-R BT.2407).
 """
 
 from functools import cache
@@ -12,7 +13,9 @@ import numpy as np
 
 PQ, HLG = 16, 18            # FFmpeg's numbers for the transfer functions
 BT709, BT2020 = 1, 9        # FFmpeg's numbers for primaries and matrices
+STRIP = 8                   # rows that are converted at a time: they fit a core's cache
 PEAK = 1000                 # nits of the brightest highlight of HLG
+OUTSIDE = 0.01              # share of a picture's pixels whose colours BT.709 need not have: they are clipped
 TO_BT709 = np.float32([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])  # RGB
 
 
@@ -21,11 +24,24 @@ def to_bgr(picture):
     if picture.color_trc not in (PQ, HLG):
         return upright(picture.to_ndarray(format="bgr24"), picture)
     matrix = None if picture.colorspace in (BT709, BT2020) else BT2020
-    light = linear_light(picture.color_trc)[picture.reformat(format="rgb48le", src_colorspace=matrix).to_ndarray()]
-    if picture.color_primaries != BT709:
-        light = cv2.transform(light, TO_BT709)
-    levels = np.sqrt(np.clip(light, 0, 1)) * 255 + 0.5
-    return upright(np.ascontiguousarray(levels.astype(np.uint8)[..., ::-1]), picture)
+    signal = picture.reformat(format="rgb48le", src_colorspace=matrix).to_ndarray()
+    light, frame = linear_light(picture.color_trc), np.empty(signal.shape, np.uint8)
+    to_rgb = np.eye(3) if picture.color_primaries == BT709 else conversion(light[signal[::8, ::8]])
+    for row in range(0, len(frame), STRIP):
+        strip = light.take(signal[row:row + STRIP], mode="clip")  # twice as fast as an index: nothing is checked
+        strip = cv2.transform(strip, to_rgb[::-1])  # BGR
+        frame[row:row + STRIP] = np.sqrt(strip.clip(0, 1, out=strip), out=strip) * 255 + 0.5
+    return upright(frame, picture)
+
+
+def conversion(light):
+    """The matrix from the primaries of BT.2020 to those of BT.709 for the light of a picture, RGB float32 (h, w, 3).
+    It makes colours as much less saturated as it takes for all but `OUTSIDE` of the pixels to exist in BT.709."""
+    light = light.reshape(-1, 3)
+    converted = light @ TO_BT709.T
+    way = np.where(converted < 0, light / np.maximum(light - converted, 1e-9), 1).min(axis=1)
+    strength = np.quantile(way, OUTSIDE, method="lower")
+    return np.float32(strength * TO_BT709 + (1 - strength) * np.eye(3))
 
 
 @cache

@@ -15,7 +15,8 @@ import numpy as np
 from errors import InputError
 from files import printable
 from video.colour import to_bgr
-from video.projection import PROJECTIONS, Layout, Views, declared_layout, effective_layout, warn
+from video.containers import declarations, tear
+from video.projection import Layout, Views, declared_layout, warn
 
 SAMPLES_PER_SECOND = 8  # as published
 ROUNDING = 0.0006       # seconds: time stamps may be rounded to thousandths
@@ -28,6 +29,8 @@ LOCAL = {"protocol_whitelist": "file",
          "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,ivf,mxf,nut,h264,hevc,obu,m4v,dv,"
                              "wtv,rm,gif,apng,mjpeg,yuv4mpegpipe"}
 REORDERED = 16          # frames before a cut between which others may be missing
+SEVERAL = 3             # packets in a row; the two fields of an interlaced frame may be packets of their own
+NO_DECODER = "without a decoder"
 STATING = {"mov", "matroska", "avi", "asf", "flv"}  # formats that say how long a file should be, and do not guess
 STILLS = {"mjpeg", "png", "bmp", "webp", "gif", "tiff"}
 
@@ -45,7 +48,7 @@ class VideoInfo(NamedTuple):
     size: tuple             # (height, width) of the pictures as they are stored, pixels
     layout: Layout          # what the file declares
     twins: int              # other video streams of that size
-    sound: str              # the codec of the first stream of sound, or ""
+    sound: str              # the codec of the first stream of sound that can be decoded, NO_DECODER, or "": no sound
     problem: str            # why the file is called damaged, or ""
 
     @property
@@ -91,6 +94,8 @@ def open_video(path):
     path, shown = Path(path), printable(path)
     if not path.is_file():
         raise InputError(f"{shown} does not exist")
+    if not path.stat().st_size:
+        raise InputError(f"{shown} is empty")
     with path.open("rb") as file:
         try:  # "file:" keeps FFmpeg from taking "12:30 walk.mp4" for something of the protocol "12"
             container = av.open(f"file:{path}" if shown == str(path) else file, options=LOCAL,
@@ -126,7 +131,7 @@ def packets_of(container, *streams):
     """Yields the packets of the streams (none: of all). Where a stream's clock is set anew, as between two broadcasts
     in one file, its time goes on from the packet before. Ends where the file is too damaged to be read on."""
     resets = bool(container.format.flags & av.format.Flags.ts_discont.value)
-    packets, last, offsets = container.demux(*streams), {}, {}
+    packets, last, steps, offsets = container.demux(*streams), {}, {}, {}
     while True:
         try:
             packet = next(packets, None)
@@ -136,16 +141,17 @@ def packets_of(container, *streams):
             return
         if not packet.size:  # at the end, one for each decoder; see `decoded`
             continue
-        stamp, stream = packet.pts if packet.dts is None else packet.dts, packet.stream_index
-        if stamp is not None:
-            step = (stamp + offsets.get(stream, 0) - last.get(stream, stamp)) * packet.time_base
-            if stream in last and (step < -LATE or (resets and step > JUMP)):
-                offsets[stream] = last[stream] + (packet.duration or 1) - stamp
-            offset = offsets.get(stream, 0)
-            last[stream] = stamp + offset
-            if offset:
-                packet.pts = None if packet.pts is None else packet.pts + offset
-                packet.dts = None if packet.dts is None else packet.dts + offset
+        stamp, stream = packet.dts, packet.stream_index
+        if stamp is not None:  # pts go back and forth; a packet that has only these is no evidence
+            step = stamp + offsets.get(stream, 0) - last.get(stream, stamp)
+            seconds = step * packet.time_base
+            if stream in last and (seconds < -LATE or (resets and seconds > JUMP)):
+                step = packet.duration or steps[stream]
+                offsets[stream] = last[stream] + step - stamp
+            last[stream], steps[stream] = stamp + offsets.get(stream, 0), max(1, step)
+        if offset := offsets.get(stream, 0):
+            packet.pts = None if packet.pts is None else packet.pts + offset
+            packet.dts = None if packet.dts is None else packet.dts + offset
         yield packet
 
 
@@ -194,20 +200,41 @@ def stated_duration(container, stream):
         return (container.duration or 0) / av.time_base, False
 
 
-def missing_end(path, container, stream, spans):
-    """Why a file is called cut short, or "". spans: {index of a stream: (begin, end) by its packets}."""
+def missing_parts(path, container, stream, spans):
+    """Why a file is called cut short or damaged by what its container says, or "". spans: {index of a stream: (begin,
+    end) by its packets}."""
     lasting = {index: max(end, end - begin) for index, (begin, end) in spans.items()}
     pictures = lasting.get(stream.index, 0.0)
     stated, of_pictures = stated_duration(container, stream)
     read = pictures if of_pictures else max(lasting.values(), default=0.0)
     if stated - read > max(0.25, 0.05 * stated):
         return f"{printable(path)} was cut short: only {pictures:.1f} of its {stated:.1f} seconds could be read"
+    if "matroska" in container.format.name and (torn := tear(path)):
+        return f"{printable(path)} {torn}"
     if container.format.name == "mpegts" and all(path.stat().st_size % length for length in (188, 192, 204)):
         return f"{printable(path)} was cut short: its last packet is not whole"
     return ""
 
 
+def lost_packets(path, flagged, times):
+    """Why a file is called damaged, or "": frames are missing beside packets that the demuxer `flagged`, whose times
+    are given. Flagged packets alone are no evidence: they also stand where two healthy streams were joined."""
+    steps = np.diff(times)
+    for time in flagged:
+        place = int(np.searchsorted(times, time))
+        near = steps[max(0, place - REORDERED):place + REORDERED]
+        if len(near) and near.max() > 1.6 * np.median(steps):
+            return f"{printable(path)} is damaged: packets are missing {max(0.0, time):.1f} s from its beginning"
+    return ""
+
+
 # ----------------------------------------------------------------------------------------------------------- the video
+
+
+def open_ended(container, times):
+    """Whether frames may be missing among the last ones without any evidence: a broadcast was recorded until somebody
+    stopped it."""
+    return container.format.name == "mpegts" and len(times) > 2 * REORDERED
 
 
 def decoded(stream, packet):
@@ -233,7 +260,7 @@ def probe(path):
     path = Path(path)
     with open_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # to decode several frames at a time would begin with a delay
-        first, stamps, latest, spans = [], [], (-math.inf, 0.0), {}
+        first, stamps, flagged, latest, spans = [], [], [], (-math.inf, 0.0), {}
         for packet in packets_of(container):
             begin, lasts = clock(packet, packet.stream), float((packet.duration or 0) * packet.time_base)
             if begin is not None:
@@ -241,6 +268,7 @@ def probe(path):
                 spans[packet.stream_index] = min(known[0], begin), max(known[1], begin + lasts)
             if packet.stream_index == stream.index:
                 first = first or decoded(stream, packet)[0]
+                flagged += [begin] if packet.is_corrupt and begin is not None else []
                 if not packet.is_discard:
                     latest = max(latest, (begin or 0.0, lasts))
                     stamps.append([None if stamp is None else float(stamp * packet.time_base)
@@ -255,17 +283,20 @@ def probe(path):
         if not stamped or start is None or not times[0] <= start <= times[-1]:
             start = times[0]
         times = times[times >= start - ROUNDING] - start
-        problem, (stated, of_pictures) = missing_end(path, container, stream, spans), stated_duration(container, stream)
-        fps, constant = rate_of(times[:-REORDERED] if problem else times, rates)
+        problem = (missing_parts(path, container, stream, spans)
+                   or lost_packets(path, np.float64(flagged) - start, times))
+        stated, of_pictures = stated_duration(container, stream)
+        fps, constant = rate_of(times[:-REORDERED] if problem or open_ended(container, times) else times, rates)
         end = float(times[-1]) + (latest[1] or min(1 / fps, 1 / rate_of(np.zeros(0), rates)[0]))
         if of_pictures and stated > times[-1] and not problem:
             end = stated
         size = stream.height, stream.width
-        sounds = [track.codec_context.name for track in container.streams.audio if track.codec_context]
+        sounds = [track.codec_context.name if track.codec_context else NO_DECODER for track in container.streams.audio]
+        sounds.sort(key=lambda codec: codec == NO_DECODER)  # the others keep their order
         twins = sum((other.height, other.width) == size for other in picture_streams(container)) - 1
         return VideoInfo(
             fps, constant, times, stamped, end, float(start), stream.codec_context.name, size,
-            declared_layout(first[0]), twins, sounds[0] if sounds else "", problem)
+            declared_layout(first[0], declarations(path)), twins, sounds[0] if sounds else "", problem)
 
 
 class VideoReader:
@@ -278,19 +309,32 @@ class VideoReader:
     def pictures(self):
         """Yields (index, time, `av.VideoFrame`) of every frame that can be decoded, in the order in which they are
         shown. Raises InputError if there is none."""
-        errors, time, self.read = 0, 0.0, 0
+        errors, time, stamps, whole, self.read = 0, 0.0, [], False, 0
         with open_video(self.path) as (container, stream):
             for packet in chain(packets_of(container, stream), [None]):
                 pictures, failed = decoded(stream, packet)
                 errors += failed and self.read > 0  # a recording may begin between two key frames
                 for picture in pictures:
-                    time = max(time, self.shown(picture, stream, time))
+                    stamps.append(self.shown(picture, stream, time))
+                    time = max(time, stamps[-1])
+                    whole = whole or not picture.is_corrupt
+                    errors += whole and picture.is_corrupt
                     yield self.read, time, picture
                     self.read += 1
         if not self.read:
             raise InputError(f"{printable(self.path)} has no frame that can be decoded")
+        errors = max(errors, self.passed_over(stamps))
         if errors and not self.problem:
-            self.problem = f"{printable(self.path)} is damaged: {errors} of its frames could not be decoded"
+            self.problem = f"{printable(self.path)} is damaged: frames are missing or spoilt ({errors})"
+
+    def passed_over(self, stamps):
+        """How many packets gave no picture without an error, where it is several in a row: the decoder passes over
+        frames whose references are missing. stamps: the times of the pictures."""
+        if self.info.codec not in ("h264", "hevc") or not self.info.stamped:  # others have packets that show nothing
+            return 0
+        missing = ~np.isin(np.round(self.info.times, 4), np.round(stamps, 4))
+        runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]))))[::2]
+        return int(missing.sum()) if runs.max(initial=0) >= SEVERAL else 0
 
     def shown(self, picture, stream, before):
         """When a picture is shown, by its own time stamp, or else by those of the packets. before: when the one before
@@ -339,8 +383,7 @@ def views_of(name, info, stereo_layout, projection):
     if info.twins:
         warn(f"{name} holds {info.twins + 1} videos of {info.size[1]} x {info.size[0]} pixels, such as those of two "
              "lenses; only the first is read: if they belong together, export them as one equirectangular video")
-    return Views(name, effective_layout(info.layout, stereo_layout, projection),
-                 certain=bool(projection or info.layout.projection in PROJECTIONS))
+    return Views(name, info.layout, stereo_layout, projection)
 
 
 def all_frames(path):

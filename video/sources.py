@@ -9,8 +9,11 @@
     stem(position)  how the image of sampled frame number `position` is called, without its ending: "000_0012"
     files(position) the files that this frame comes from
     frames()        yields the sampled frames in order, BGR uint8 (H, W, 3); an `InputError` in place of one that is bad
+    every_frame()   yields (time, frame) of all frames, not only of the sampled ones, which are `count`, at `full_rate`
+    glances()       yields (time, small grey picture, uint8) of all frames, for `cuts.find_cuts`
     times           when each sampled frame is shown, seconds; the first is at 0. The list grows as frames() yields
     end             when the last one stops being shown, seconds
+    video           the `VideoFile` that the frames come from, or None where it is not there
     sound           the path of a file whose first audio stream belongs to the picture, or None
     sound_start     when the first frame is shown by that file's clock, seconds
     stereo_layout   which part of a picture was used, and the projection that it was converted from
@@ -24,13 +27,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
 
+import cv2
+
 from errors import InputError
-from files import list_folders, list_images, read_image, read_json
+from files import frame_number, list_folders, list_images, read_image, read_json
 from video.catalogue import title_of
 from video.colour import to_bgr
+from video.cuts import GLANCE
 from video.decode import SAMPLES_PER_SECOND, VideoReader, estimated_samples, probe, views_of
 from video.pipeline import in_order
-from video.projection import effective_layout
+from video.projection import Views, effective_layout
 from video.resize import resized
 
 
@@ -74,6 +80,10 @@ class VideoFile:
         return float(self.info.end)
 
     @property
+    def video(self):
+        return self
+
+    @property
     def sound(self):
         return self.path if self.info.sound else None
 
@@ -114,6 +124,25 @@ class VideoFile:
                 yield frame if frame.shape[:2] == self.shape else resized(frame, self.shape)
         views.judge()
 
+    @property
+    def count(self):
+        return self.info.frames
+
+    @property
+    def full_rate(self):
+        return self.info.fps
+
+    def every_frame(self):
+        views = Views(self.title, self.info.layout, *self.settings)
+        views.watched = None  # whoever made maps of this video has been warned
+        for _, time, picture in VideoReader(self.path, self.info).pictures():
+            yield time, views(to_bgr(picture))
+
+    def glances(self):
+        size = dict(zip(("height", "width"), GLANCE))
+        for _, time, picture in VideoReader(self.path, self.info).pictures():
+            yield time, picture.reformat(**size, format="gray", interpolation="AREA").to_ndarray()
+
     def describe(self):
         return describe(self, self.info.fps, self.reader.read, self.info.step, self.reader.problem)
 
@@ -139,11 +168,17 @@ class FrameFolder:
             self.shown_at, self.end = clock["times"], float(clock["end"])
 
     @cached_property
+    def seconds(self):
+        """{frame number: when it is shown, seconds} of the images whose names have a number, in order."""
+        times = self.shown_at or [position / self.rate for position in range(self.limit)]
+        return {number: time for image, time in zip(self.images, times) if (number := frame_number(image)) is not None}
+
+    @cached_property
     def video(self):
-        """The video of the catalogue that the frames come from, while it is still there; else None."""
+        """The video of the catalogue, while it is still there."""
         path = self.path.parent.parent / self.title
         is_there = self.row and path.is_file() and path.stat().st_size == self.bytes
-        return VideoFile(self.id, path, self.stereo_layout) if is_there else None
+        return VideoFile(self.id, path, self.stereo_layout, self.projection) if is_there else None
 
     @property
     def sound(self):
@@ -169,6 +204,24 @@ class FrameFolder:
                 self.times.append(self.shown_at[position] if self.shown_at else position / self.rate)
                 yield image
 
+    @property
+    def count(self):
+        return self.limit
+
+    @property
+    def full_rate(self):
+        return self.rate
+
+    def every_frame(self):
+        for frame in self.frames():
+            if isinstance(frame, InputError):
+                raise frame
+            yield self.times[-1], frame
+
+    def glances(self):
+        for time, frame in self.every_frame():
+            yield time, cv2.cvtColor(resized(frame, GLANCE), cv2.COLOR_BGR2GRAY)
+
     def describe(self):
         return describe(self, self.rate, self.limit, 1)
 
@@ -187,6 +240,7 @@ def describe(source, fps, frames, step, problem=""):
     return {"id": source.id, "video": source.title, "bytes": source.bytes, "fps": f"{fps:.6g}", "width": width,
             "height": height, "frames": frames, "step": step, "samples": len(source.times),
             "stereo_layout": source.stereo_layout, "projection": source.projection, "problem": problem,
+            "indices": [frame_number(source.stem(position)) for position in range(len(source.times))],
             "times": [round(float(time), 4) for time in source.times], "end": round(source.end, 4)}
 
 

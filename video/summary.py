@@ -7,7 +7,7 @@ from errors import InputError
 from files import printable
 from video.colour import to_bgr
 from video.decode import SAMPLES_PER_SECOND, VideoReader, probe
-from video.projection import WATCHED, WHOLE, Views, effective_layout
+from video.projection import PROJECTIONS, UPRIGHT, WATCHED, WHOLE, Views, degrees, effective_layout
 from video.unused import why_unused
 
 
@@ -21,7 +21,8 @@ def summarise(path, stereo_layout="mono", projection=""):
     layout = effective_layout(info.layout, stereo_layout, projection)
     height, width = info.size
     kind = (layout.projection + ("" if layout.bounds == WHOLE else " on a part of the sphere")
-            + f" ({known(projection, info.layout.projection)})")
+            + f" ({known(projection, info.layout.projection in PROJECTIONS)})"
+            + ("" if layout.pose == UPRIGHT else f", turned upright ({degrees(layout.pose)})"))
     eyes = layout.stereo + (", right eye first" if layout.swapped else "")
     which = {0: f"what is shown at every 1/{SAMPLES_PER_SECOND} s", 1: "every frame"}.get(
         info.step, f"every {ordinal(info.step)} frame")
@@ -32,8 +33,8 @@ def summarise(path, stereo_layout="mono", projection=""):
         f"sound {info.sound}" if info.sound else "no sound", f"{len(info.samples)} maps: {which}"]
     if info.twins:
         parts.append(f"warning: {info.twins + 1} videos of that size, only the first is read")
-    if not (projection or info.layout.projection):
-        views = Views("", layout)
+    if not (projection or info.layout.projection in PROJECTIONS):
+        views = Views("", info.layout, stereo_layout)
         pictures = (picture for _, _, picture in VideoReader(path, info).samples() if picture is not None)
         for picture in islice(pictures, WATCHED - 1):
             views(to_bgr(picture))

@@ -8,6 +8,7 @@ that belong together. The shader in templates/viewer.html that draws the sphere 
 import base64
 import html
 import json
+import math
 import os
 import re
 import secrets
@@ -21,6 +22,8 @@ import cv2
 import numpy as np
 
 from files import HOST, replacing, write_text
+from maps.extent import extent
+from maps.regions import region_shares
 from sphere import with_margin
 from video.encode import video_writer
 from video.resize import resized
@@ -33,6 +36,8 @@ MARGIN = 8                  # pixels around the map, and rows below the frame, t
 EMBED_LIMIT = 50 * 2**20    # bytes; a larger video does not go into the page, but into files beside it
 PIECE = 12 * 2**20          # bytes of video in one piece of text; a multiple of 3, so that base64 needs no padding
 POSTER_SIZE = (240, 480)    # (height, width)
+TILES = (4, 8)              # (rows, columns) of the grid of regions, where nobody asks for another
+MOST_SHARES = 2**22         # of all frames together, two bytes each: a page with more goes without its regions
 
 
 class Layout(NamedTuple):
@@ -85,6 +90,11 @@ def base64_text(data):
     return base64.b64encode(data).decode("ascii")
 
 
+def share_codes(shares):
+    """Shares in [0, 1] as bytes: 16-bit numbers, little-endian, 65535 for a share of 1."""
+    return np.rint(65535 * np.asarray(shares)).astype("<u2").tobytes()
+
+
 def as_json(value):
     """The value as JSON that is safe inside a <script> element: nothing in it can end the element."""
     return json.dumps(value).replace("<", "\\u003c")
@@ -128,14 +138,16 @@ def linked_files(path):
 
 class PageWriter:
     """A context that writes a page frame by frame. The page appears when the context is left without an error and at
-    least one frame was written. linked: the files beside the page that hold its video, if that was too large for it.
+    least one frame was written. tiles: (rows, columns) of the grid of regions, whose shares the page shows. linked: the
+    files beside the page that hold its video, if that was too large for it.
 
         with PageWriter("results/000.html", "a.mp4", source) as page:   # where the frames come from: see `video_writer`
             page.write(frame, saliency, time)   # BGR uint8 (H, W, 3) and uint8 (h, w), of any size; seconds
     """
 
-    def __init__(self, path, title, source, sound=False):
+    def __init__(self, path, title, source, sound=False, tiles=None):
         self.path, self.title, self.source, self.sound, self.times = Path(path), title, source, sound, []
+        self.tiles, self.shares, self.extents = tiles or TILES, bytearray(), bytearray()
         self.video = self.path.with_name(f".{self.path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.partial")
         self.linked, self.stack = [], ExitStack()
 
@@ -151,6 +163,9 @@ class PageWriter:
             self.encode = self.stack.enter_context(writer)
         self.encode(compose(frame, saliency, self.layout), time)
         self.times.append(round(float(time), 5))
+        self.extents += share_codes(extent(saliency))
+        if len(self.times) * math.prod(self.tiles) <= MOST_SHARES:
+            self.shares += share_codes(region_shares(saliency, *self.tiles))
         if (count := len(self.times)) & (count - 1) == 0:  # 1, 2, 4, ...: the last is in the second half
             _, poster = cv2.imencode(".jpg", overlay(frame, saliency, POSTER_SIZE), [cv2.IMWRITE_JPEG_QUALITY, 80])
             self.poster = base64_text(poster)
@@ -168,7 +183,9 @@ class PageWriter:
         for outdated in linked_files(self.path):
             outdated.unlink()
         about = {"frames": len(self.times), "times": self.times, "seconds": round(self.source.end, 5),
-                 "sound": has_sound(self.video), "poster": self.poster}
+                 "sound": has_sound(self.video), "poster": self.poster, "extents": base64_text(self.extents)}
+        if len(self.times) * math.prod(self.tiles) <= MOST_SHARES:
+            about |= {"tiles": self.tiles, "shares": base64_text(self.shares)}
         head, tail = page_around_video(self.title, self.layout, about, connect="'none'")
         embed = self.video.stat().st_size <= EMBED_LIMIT
         with (replacing(self.path) as partial, partial.open("w", encoding="utf-8") as page,
