@@ -12,7 +12,6 @@ from errors import InputError, run  # first, since it settles the terminal and C
 
 # isort: split
 import math
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,13 +21,12 @@ from tqdm import tqdm
 import config
 import results
 from distributed import choose_device
-from files import checksum, number_images, read_json, read_split, write_figure, write_text
-from flow.folders import colours_in, provide_flow
-from flow.methods import flow_settings
+from files import checksum, frame_number, read_json, read_split, write_figure, write_text
+from flow.folders import resolve_flow_dir
 from model import load_fitting_model
-from prediction import Output, Predictor, predict_sources
+from prediction import Output, colours_for_each, predict_sources, predictor_of
 from provenance import check_outputs, claimed
-from recordings.check import SOURCES
+from recordings.fixations import IN_WORDS
 from recordings.ground_truth import holding_pixels
 from recordings.tables import fixations_file, read_fixations, settings_file
 from scoring import report
@@ -40,7 +38,7 @@ from settings import PROTOCOLS, configure, settings
 from sphere import solid_angle
 from video import image_cache
 from video.catalogue import read_catalogue
-from video.names import find_folders
+from video.names import explain_missing, find_folders
 from video.sources import FrameFolder
 from video.stored_maps import find_maps
 from viewer.overlay import overlay
@@ -53,23 +51,36 @@ WEIGHTS = {"area": "solid angle", "sin": "the sine from 0 to pi over the rows"}
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def find_images(folder, names, what, rows):
-    """{name: {frame number: path}} of the images in the folders of all names; rows: what is known of these folders, see
-    `find_folders`. Raises InputError naming each that has no images."""
-    folders = find_folders(names, folder, rows, config.frames_ids)
-    found = {name: number_images(Path(folder, folders.get(name, name))) if name in folders else {} for name in names}
+def find_sources(names):
+    """{name: its `FrameFolder`} of those videos that have frames in frames_dir."""
+    rows = read_catalogue(config.frames_dir)
+    folders = find_folders(names, config.frames_dir, rows, config.frames_ids)
+    sources = {name: FrameFolder(Path(config.frames_dir, folder), rows.get(folder)) for name, folder in folders.items()}
+    return {name: source for name, source in sources.items() if source.images}
+
+
+def find_predictions(names):
+    """{name: {frame number: path or `results.ExactMap`}} of the maps in results_dir. Raises InputError naming each
+    video that has none."""
+    rows = {**read_catalogue(config.frames_dir), **results.read_rows(config.results_dir)}
+    folders = find_folders(names, config.results_dir, rows, config.frames_ids)
+    found = {name: results.find_maps(config.results_dir, folders[name]) if name in folders else {} for name in names}
     if missing := [name for name in names if not found[name]]:
-        lines = [f"{Path(folder, folders.get(name, name))} holds no {what} of video {name}" for name in missing]
         others = [f" (its folder {name} is of {rows[name]['video']})" if name in rows and name not in folders else ""
                   for name in missing]
-        raise InputError("\n".join(map("".join, zip(lines, others))))
+        where = [Path(config.results_dir, folders.get(name, name)) for name in missing]
+        raise InputError("\n".join(f"{folder} holds no predicted maps of video {name}{other}"
+                                   for folder, name, other in zip(where, missing, others)))
     return found
 
 
-def find_truths(names, frames):
-    """{name: {frame number: path or StoredMap}} of the true maps of those videos that have any; frames: {name: {frame
-    number: path}}. Raises InputError if none has."""
-    truths = {name: find_maps(config.gt_dir, name, config.gt_first_frame, list(frames.get(name, ()))) for name in names}
+def find_truths(names, sources, predictions):
+    """{name: {frame number: path or StoredMap}} of the true maps of those videos that have any; sources: see
+    `find_sources`; predictions: see `find_predictions`. Raises InputError if none has."""
+    truths = {}
+    for name in names:
+        frames = sources[name].seconds if name in sources else dict.fromkeys(predictions.get(name, ()), math.nan)
+        truths[name] = find_maps(config.gt_dir, name, config.gt_first_frame, frames, config.gt_fps)
     found = {name: maps for name, maps in truths.items() if maps}
     if not found:
         raise InputError("\n".join(f"{Path(config.gt_dir, name)} holds no ground-truth maps of video {name}"
@@ -89,12 +100,11 @@ def fixations_of(name):
     return read_fixations(fixations_file(config.fixations_dir, config.gt_dir, name), name)
 
 
-def load_videos(names):
+def load_videos(names, sources):
     """The videos to compare, a list of `ComparedVideo`. Prints how many true maps have no prediction; raises InputError
-    if none of a video's has one."""
-    rows = {**read_catalogue(config.frames_dir), **results.read_rows(config.results_dir)}
-    predictions = find_images(config.results_dir, names, "predicted maps", rows)
-    truths = find_truths(names, predictions)
+    if none of a video's has one. sources: see `find_sources`."""
+    predictions = find_predictions(names)
+    truths = find_truths(names, sources, predictions)
     videos = []
     for name, maps in zip(names, read_maps(truths[name] for name in names)):
         predicted = list(predictions[name])[config.evaluation_skip:]
@@ -125,10 +135,11 @@ def load_training(test):
 # ---------------------------------------------------------------------------------------------------------- prediction
 
 
-def predict_missing(names):
+def predict_missing(names, sources):
     """Predicts, with inference_model, the frames of those videos that have no map in results_dir. Maps there that
-    evaluate.py has not made are compared as they are. Raises InputError where they are known to be another model's."""
-    if not config.overwrite and any(Path(config.results_dir).glob("*/*.png")):
+    evaluate.py has not made are compared as they are. Raises InputError where they are known to be another model's.
+    sources: see `find_sources`."""
+    if not config.overwrite and results.holds_maps(config.results_dir):
         made_by = results.read_record(config.results_dir).get("made_by", {})
         if made_by and made_by.get("sha256") != checksum(config.inference_model):
             raise InputError(f"{config.results_dir} holds maps of {made_by.get('inference_model')}, but "
@@ -138,29 +149,27 @@ def predict_missing(names):
             return
     device = choose_device(config.device)
     model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
-    find_images(config.frames_dir, names, "frames", read_catalogue(config.frames_dir))
+    if missing := [name for name in names if name not in sources]:
+        rows = read_catalogue(config.frames_dir)
+        raise InputError("\n".join(explain_missing(name, config.frames_dir, rows) for name in missing))
     description = {**results.describe(model, config), "frames_dir": str(Path(config.frames_dir).resolve())}
     del description["videos_folder"]
     with claimed(config.results_dir, description, "results_dir"):
-        problems = predict_frames_of(names, model, device, description)
+        problems = predict_frames_of([sources[name] for name in names], model, device, description)
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
 
 
-def predict_frames_of(names, model, device, description):
-    """Predicts the frames of those videos into results_dir. Returns what was wrong with them, a line each."""
+def predict_frames_of(sources, model, device, description):
+    """Predicts folders of frames into results_dir. Returns what was wrong with them, a line each."""
     since = results.check_results(config.results_dir, description, config.overwrite)
     results.write_record(config.results_dir, description, since, settings(config))
-    rows, flow_dir, problems = read_catalogue(config.frames_dir), None, []
-    folders = find_folders(names, config.frames_dir, rows, config.frames_ids).values()
-    if config.of_available:
-        flow_dir, problems = provide_flow(config.frames_dir, folders, flow_settings(config), device)
-    predictor = Predictor(model, device, config.resolution, config.sequence_length, config.overlap)
+    colours, problems = colours_for_each(sources, config.frames_dir, config, device)
+    flow_dir = resolve_flow_dir(config.optical_flow_dir, config.frames_dir) if config.of_available else None
     output = Output(config.results_dir, description, since, overlay=False, overlay_height=0, page=False, sound=False,
-                    flow_dir=flow_dir)
-    sources = [FrameFolder(Path(config.frames_dir, folder), rows.get(folder)) for folder in folders]
-    colours = {source.id: partial(colours_in, flow_dir / source.id, source) if flow_dir else None for source in sources}
-    return problems + [problem for _, problem in predict_sources(sources, colours, predictor, output) if problem]
+                    flow_dir=flow_dir, save_maps=config.save_maps)
+    predicted = predict_sources(sources, colours, predictor_of(model, config, device), output)
+    return problems + [problem for _, problem in predicted if problem]
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -168,7 +177,7 @@ def predict_frames_of(names, model, device, description):
 
 def made_with():
     """{setting: value} that gaze.py made the ground truth with; {} where it did not make it."""
-    return read_json(settings_file(config.fixations_dir, config.gt_dir))
+    return read_json(settings_file(config.gt_dir))
 
 
 def check_protocol():
@@ -186,23 +195,22 @@ def protocol_in_words(videos):
     truth = "true maps and fixations are as they were handed out"
     if made:
         blur = {"sphere": "on the sphere", "image": "in the image, as the authors"}.get(made.get("gaze_blur"))
-        truth = f"fixations are {SOURCES.get(made.get('fixations'))}, true maps are blurred {blur}"
+        truth = f"fixations are {IN_WORDS.get(made.get('fixations'))}, true maps are blurred {blur}"
     if kinds:
         truth += f" ({' and '.join(kinds)})"
     return (f"Protocol{f' {config.protocol}' * bool(config.protocol)}: {truth}, the first {config.evaluation_skip} "
             f"frames of each video are left out, weights are {WEIGHTS[config.weighting]}.")
 
 
-def camera_speeds(videos):
-    """{name: degrees a second} that the cameras of those videos move whose frames frames_dir holds."""
-    speeds, rows = {}, read_catalogue(config.frames_dir)
-    folders = find_folders([video.name for video in videos], config.frames_dir, rows, config.frames_ids)
-    for name, folder in tqdm(folders.items(), desc="camera motion", unit="video"):
-        paths = list(number_images(Path(config.frames_dir, folder)).values())
-        starts = np.unique(np.linspace(0, len(paths) - 2, PAIRS).astype(int)) if len(paths) > 1 else []
-        pairs = ([image_cache.read_resized(path, cv2.IMREAD_COLOR, SIZE) for path in paths[start:start + 2]]
+def camera_speeds(sources):
+    """{name: degrees a second} that the cameras of videos move. sources: see `find_sources`."""
+    speeds = {}
+    for name, source in tqdm(sources.items(), desc="camera motion", unit="video"):
+        last = len(source.images) - 2
+        starts = np.unique(np.linspace(0, last, PAIRS).astype(int)) if last >= 0 else []
+        pairs = ([image_cache.read_resized(path, cv2.IMREAD_COLOR, SIZE) for path in source.images[start:start + 2]]
                  for start in starts)
-        speeds[name] = camera_speed(pairs, FrameFolder(Path(config.frames_dir, folder), rows.get(folder)).rate)
+        speeds[name] = camera_speed(pairs, source.rate)
     return speeds
 
 
@@ -226,12 +234,13 @@ def describe(videos, training, mapless):
     return lines
 
 
-def picture_row(which, cc, video, position):
-    """A row of `report.draw_frames` for one of `extreme_frames`. The frame is grey if frames_dir does not have it."""
+def picture_row(which, cc, video, position, sources):
+    """A row of `report.draw_frames` for one of `extreme_frames`. The frame is grey if frames_dir does not have it.
+    sources: see `find_sources`."""
     height, width = size = (PICTURE_HEIGHT, 2 * PICTURE_HEIGHT)
     number = video.numbers[position]
-    folder = find_folders([video.name], config.frames_dir, read_catalogue(config.frames_dir), config.frames_ids)
-    path = number_images(Path(config.frames_dir, folder.get(video.name, video.name))).get(number)
+    images = sources[video.name].images if video.name in sources else []
+    path = next((path for path in images if frame_number(path) == number), None)
     frame = image_cache.read_resized(path, cv2.IMREAD_COLOR, size) if path else np.full((*size, 3), 96, np.uint8)
     prediction = image_cache.read_resized(video.predictions[position], cv2.IMREAD_GRAYSCALE, config.resolution)
     overlays = [overlay(frame, image, size) for image in (prediction, np.array(video.truth[position]))]
@@ -240,20 +249,20 @@ def picture_row(which, cc, video, position):
     return f"{which}: {video.name} frame {number}, CC {cc:.2f}", frame, *overlays, pixels
 
 
-def write_report(videos, training, mapless, scores):
-    """Writes everything into evaluation_dir and prints the table."""
+def write_report(videos, training, mapless, scores, sources):
+    """Writes everything into evaluation_dir and prints the table. sources: see `find_sources`."""
     folder = Path(config.evaluation_dir)
     folder.mkdir(parents=True, exist_ok=True)
     report.write_frames(folder / "frames.csv", {video.name: video.numbers for video in videos}, scores[PREDICTION])
     report.write_videos(folder / "videos.csv", scores)
     notes = describe(videos, training, mapless)
-    if groups := split_by_motion(camera_speeds(videos)):
+    if groups := split_by_motion(camera_speeds(sources)):
         notes.append(f"A camera moves if its background does, by {STILL:g}° a second or more (median optical flow).")
     text = report.tables(scores, notes, config.seed, groups, WEIGHTS[config.weighting])
     write_text(folder / "table.md", text)
     write_figure(folder / "scores.png", report.draw_scores(scores))
     if frames := extreme_frames(videos, scores[PREDICTION], SHOWN):
-        write_figure(folder / "frames.png", report.draw_frames([picture_row(*frame) for frame in frames]))
+        write_figure(folder / "frames.png", report.draw_frames([picture_row(*frame, sources) for frame in frames]))
     print(f"{text}\nwritten to {folder}: table.md, scores.png, frames.png, videos.csv, frames.csv")
 
 
@@ -266,13 +275,15 @@ def main(argv):
                   alone=["results_dir"])
     names = read_split(config.videos_test_file)
     check_protocol()
-    listed, names = names, list(find_truths(names, {}))  # before anything is predicted
-    predict_missing(names)
-    videos, training = load_videos(names), load_training(names)
+    sources = find_sources(names)
+    listed, names = names, list(find_truths(names, sources, {}))  # before anything is predicted
+    sources = {name: source for name, source in sources.items() if name in names}
+    predict_missing(names, sources)
+    videos, training = load_videos(names, sources), load_training(names)
     prior = equator_prior(*config.resolution, math.radians(config.equator_sigma))
     area = {"area": solid_angle, "sin": sine_weights}[config.weighting](*config.resolution)
     scores = score_videos(videos, training, math.radians(config.gaze_sigma), prior, area)
-    write_report(videos, training, [name for name in listed if name not in names], scores)
+    write_report(videos, training, [name for name in listed if name not in names], scores, sources)
 
 
 if __name__ == "__main__":

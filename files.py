@@ -254,11 +254,6 @@ def list_folders(folder):
     return sorted(path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def made_after(path, sources):
-    """Whether the file `path` exists and is newer than every one of its sources, which are paths."""
-    return path.exists() and all(path.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)
-
-
 def read_split(path):
     """The video names in a split file, in order. The file is one line of names separated by commas; spaces, blank lines
     and several lines are fine too. Raises InputError naming the file if it is missing, empty or lists a video twice."""

@@ -19,6 +19,7 @@ import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,24 +28,37 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from files import list_folders, made_after, number_images, read_image, write_figure, write_image, write_text
-from maps import scaled_to_maximum
-from provenance import check_outputs
+from files import (
+    clear_partials,
+    list_folders,
+    list_images,
+    number_images,
+    read_image,
+    read_json,
+    replacing,
+    write_figure,
+    write_image,
+    write_text,
+)
+from maps.levels import scaled_to_maximum
+from provenance import Ledger, check_outputs, claimed, digest, is_unchanged, remove_own
 from recordings import check
+from recordings.clock import Clock, times_between
 from recordings.collection import collect
-from recordings.fixations import ivt, once_a_frame, sample_times
+from recordings.columns import first_lines
+from recordings.fixations import IN_WORDS, ivt, once_a_frame, sample_times
 from recordings.formats import find_recordings
 from recordings.ground_truth import blurred_in_image, saliency_maps
-from recordings.samples import Options, assign_frames, frames_at
-from recordings.tables import fixations_file, settings_file, write_fixations
+from recordings.samples import Options, assign_frames
+from recordings.tables import HEADER, fixations_file, fixations_text, settings_file
 from settings import configure
 from video.catalogue import read_catalogue
-from video.decode import probe
 from video.names import find_folders
+from video.sources import FrameFolder
 from viewer.overlay import overlay
 
-FRAMES_AT_A_TIME = 16   # bounds the memory of maps that are not yet written
-SHOWN = 3               # videos in the picture of --check
+PIXELS_AT_A_TIME = 2**21    # of maps that a thread draws before it writes them: bounds the memory
+SHOWN = 3                   # videos in the picture of --check
 SETTINGS = ("gaze_kind", "mirror_gaze", "fixations", "ivt_velocity", "ivt_duration", "gaze_sigma", "gaze_blur",
             "resolution", "gaze_fps", "gaze_format", "table_origin", "table_first_frame", "table_time")
 
@@ -54,9 +68,12 @@ class VideoFrames(NamedTuple):
 
     folder: Path
     images: dict            # {frame number: path}, in order
-    fps: float              # frames a second, 0 = not known
+    clock: Clock
     count: int              # frames of the video, 0 = not known
-    times: np.ndarray       # of its frames, seconds, where its rate varies; else None
+
+    def map_names(self):
+        """{frame number: the file name of its map}."""
+        return {number: f"{path.stem.removeprefix(f'{self.folder.name}_')}.png" for number, path in self.images.items()}
 
 
 # -------------------------------------------------------------------------------------------------------------- frames
@@ -81,10 +98,21 @@ def describe_frames(folder, row):
     """The `VideoFrames` in a folder; row: of the catalogue, or None."""
     images = number_images(folder)
     if row is None:
-        return VideoFrames(folder, images, config.gaze_fps, 0, None)
-    video = folder.parent.parent / row["video"]
-    times = probe(video).times if row["step"] == "0" and video.is_file() else None
-    return VideoFrames(folder, images, float(row["fps"]), int(row["frames"]), times)
+        return VideoFrames(folder, images, Clock(config.gaze_fps), 0)
+    fps, count = float(row["fps"]), int(row["frames"])
+    times = frame_times(FrameFolder(folder, row), list(images), count) if row["step"] == "0" and images else None
+    return VideoFrames(folder, images, Clock(fps, times), count)
+
+
+def frame_times(source, numbers, count):
+    """The `times` of a video's `Clock` by the decoder's time stamps: of all its `count` frames, or where the file is
+    gone, of those that were extracted. source: its `FrameFolder`; numbers: of the extracted frames. None where neither
+    is known."""
+    with suppress(InputError):  # a video that cannot be read
+        if source.video and source.video.info.frames == count:
+            return np.append(source.video.info.times, source.video.end)
+    known = len(source.shown_at) == len(numbers)
+    return times_between(numbers, source.shown_at, source.end, count) if known else None
 
 
 def frames_of(gaze, frames):
@@ -93,12 +121,9 @@ def frames_of(gaze, frames):
     unknown = np.isnan(gaze.samples.frame)
     if not unknown.any():
         return gaze.samples
-    if frames.times is not None:
-        index = np.searchsorted(frames.times, gaze.time + 1e-8, side="right") - 1
-    elif frames.fps:
-        index = frames_at(np.nan_to_num(gaze.time), frames.fps)
-    else:
+    if not frames.clock.known:
         return None
+    index = frames.clock.frames_at(np.nan_to_num(gaze.time))
     return gaze.samples._replace(frame=np.where(unknown, index, np.nan_to_num(gaze.samples.frame)).astype(np.int64))
 
 
@@ -108,14 +133,14 @@ def find_fixations(samples, gaze, frames):
         return samples
     time = gaze.time
     if np.isnan(time).any():
-        if not frames.fps:
+        if not frames.clock.known:
             raise InputError(f"the frame rate of {frames.folder} is not known, and fixations need it: set gaze_fps")
         time = np.empty(len(samples.frame))
         users = samples.user.astype(str)
         for user in np.unique(users):
             rows = np.flatnonzero(users == user)
             rows = rows[np.argsort(samples.frame[rows], kind="stable")]
-            time[rows] = sample_times(samples.frame[rows], frames.fps)
+            time[rows] = sample_times(samples.frame[rows], frames.clock)
     return ivt(samples, time, config.ivt_velocity, config.ivt_duration / 1000)
 
 
@@ -129,41 +154,70 @@ def draw_maps(samples, numbers):
 
 
 def write_ground_truth(name, frames, samples, kind, bar):
-    """Writes a video's maps, and then its fixations: their file is the mark that all maps are there. A frame that
-    gathers no samples gets no map; returns the number of such frames.
+    """Sees to it that a video has the maps and the table of its samples, and no others of this program: what is there
+    already and unchanged is kept. A frame that gathers no samples gets no map. Returns whether something was written.
 
     frames: its `VideoFrames`; samples: as `assign_frames` returns them; bar advances by 1 for each frame.
     """
-    names = {number: path.stem.removeprefix(f"{frames.folder.name}_") for number, path in frames.images.items()}
-    folder = Path(config.gt_dir, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    looked_at = np.unique(samples.frame)
+    text, table = fixations_text(name, samples, kind), fixations_file(config.fixations_dir, config.gt_dir, name)
+    made_from = {"fixations": digest(text.encode()), "gaze_sigma": config.gaze_sigma, "gaze_blur": config.gaze_blur,
+                 "resolution": list(config.resolution)}
+    ledger, names = ledger_of(name), frames.map_names()
+    wanted = {number: names[number] for number in np.unique(samples.frame).tolist()}
+    is_kept = not config.overwrite and ledger.made_from == made_from
+    kept = {image: ledger.entries[image] for image in wanted.values() if is_kept and ledger.holds(image)}
+    bar.update(len(frames.images) - len(wanted) + len(kept))
+    if is_kept and len(kept) == len(wanted) == len(ledger.entries) and is_unchanged(table, made_from["fixations"]):
+        return False
+    for folder in (ledger.folder, table.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_partials(folder)
+    remove_own(ledger.folder, {image: content for image, content in ledger.entries.items() if image not in kept})
+    ledger.begin(made_from, kept)
+    missing = np.array([number for number, image in wanted.items() if image not in kept], np.int64)
 
-    def write_part(first):
-        numbers = looked_at[first:first + FRAMES_AT_A_TIME]
-        here = samples.where((samples.frame >= numbers[0]) & (samples.frame <= numbers[-1]))
+    def write_part(numbers):
+        here = samples.where(np.isin(samples.frame, numbers))
         for number, image in zip(numbers.tolist(), draw_maps(here, numbers)):
-            write_image(folder / f"{names[number]}.png", image)
+            write_image(ledger.folder / wanted[number], image)
+            ledger.note(wanted[number])
             bar.update()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write_part, range(0, len(looked_at), FRAMES_AT_A_TIME)))
-    without = names.keys() - set(looked_at.tolist())
-    for number in without:
-        (folder / f"{names[number]}.png").unlink(missing_ok=True)  # of an earlier run
-    bar.update(len(without))
-    write_fixations(fixations_file(config.fixations_dir, config.gt_dir, name), name, samples, kind)
-    return len(without)
+        step = max(1, PIXELS_AT_A_TIME // math.prod(config.resolution))
+        list(pool.map(write_part, [missing[first:first + step] for first in range(0, len(missing), step)]))
+    ledger.close()
+    with replacing(table) as partial:
+        partial.write_bytes(text.encode())
+    return True
 
 
-def is_made_with(request):
-    """Whether the ground truth that is there was made with this request, the text of its settings. If not, it no longer
-    says what it was made with."""
-    path = settings_file(config.fixations_dir, config.gt_dir)
-    same = path.is_file() and path.read_text(encoding="utf-8") == request
-    if not same:
-        path.unlink(missing_ok=True)
-    return same
+def ledger_of(name):
+    """The record of a video's maps."""
+    return Ledger(Path(config.gt_dir, f".{name}.made"), Path(config.gt_dir, name))
+
+
+def check_maps(frames):
+    """Raises InputError where maps or tables of these videos would be written beside or over what gaze.py has not
+    written. With `overwrite`, maps of the same frames make way, and always those that a killed run could not write
+    down. frames: {name: VideoFrames}."""
+    foreign = []
+    for name, video in frames.items():
+        ledger, table = ledger_of(name), fixations_file(config.fixations_dir, config.gt_dir, name)
+        names = set(video.map_names().values()) if config.overwrite or ledger.made_from else ()
+        images = list_images(ledger.folder) if ledger.folder.is_dir() else []
+        images = [path for path in images if path.name not in ledger.entries]
+        replaced = [path for path in images if path.name in names]
+        foreign += [path for path in images if path not in replaced]
+        if table.is_file() and not config.overwrite and first_lines(table)[:1] != [HEADER]:
+            foreign.append(table)
+        for path in replaced:
+            path.unlink()
+    if foreign:
+        more = f" (and {len(foreign) - 1} more files)" * (len(foreign) > 1)
+        raise InputError(f"{foreign[0]}{more} would be mixed with what gaze.py writes, but was not written by it, or "
+                         "by an earlier version; choose another gt_dir (--overwrite=True replaces maps of the same "
+                         "frames)")
 
 
 # ---------------------------------------------------------------------------------------------------------------- main
@@ -202,8 +256,9 @@ def gather(name, collection, frames):
     samples = frames_of(gaze, frames)
     if samples is None:
         return None, 0
-    gathered = assign_frames(find_fixations(samples, gaze, frames), sorted(frames.images))
-    outside = len(samples.frame) - len(assign_frames(samples, sorted(frames.images)).frame)
+    numbers, end = list(frames.images), frames.count if frames.clock.times is not None else None
+    gathered = assign_frames(find_fixations(samples, gaze, frames), numbers, end)
+    outside = len(samples.frame) - len(assign_frames(samples, numbers, end).frame)
     return (once_a_frame(gathered) if config.fixations == "ivt" else gathered), outside
 
 
@@ -232,12 +287,24 @@ def check_only():
 def make_ground_truth():
     """Writes maps and fixations of every video that has gaze and frames."""
     collection, frames, lines = read_everything()
-    request = json.dumps({name: getattr(config, name) for name in SETTINGS}, indent=1) + "\n"
-    same = is_made_with(request)
-    done, unseen, outside, unknown, short = 0, 0, 0, [], []
+    request = json.loads(json.dumps({name: getattr(config, name) for name in SETTINGS}))
+    made_by = settings_file(config.gt_dir)
+    with claimed(config.gt_dir, request, "gt_dir"):
+        check_maps(frames)
+        clear_partials(config.gt_dir)
+        if read_json(made_by) != request:
+            made_by.unlink(missing_ok=True)  # until all ground truth is as it says
+        lines = write_everything(collection, frames) + lines
+        write_text(made_by, json.dumps(request, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+def write_everything(collection, frames):
+    """Writes what is not there yet of the maps and fixations of videos. Returns lines to print. frames: {name:
+    VideoFrames}."""
+    made, unseen, outside, unknown, short = 0, 0, 0, [], []
     with tqdm(total=sum(len(video.images) for video in frames.values()), desc="maps", unit="frame") as bar:
         for name, video in frames.items():
-            gaze, fixations = collection.videos[name], fixations_file(config.fixations_dir, config.gt_dir, name)
             gathered, left = gather(name, collection, video)
             if gathered is None:
                 unknown.append(name)
@@ -246,26 +313,22 @@ def make_ground_truth():
             outside += left
             if len(gathered.frame) and gathered.frame.max() < max(video.images):
                 short.append(f"{name} (frame {gathered.frame.max()} of {max(video.images)})")
-            sources = [*gaze.files, video.folder]
-            if same and not config.overwrite and Path(config.gt_dir, name).is_dir() and made_after(fixations, sources):
-                done += 1
-                bar.update(len(video.images))
-                continue
-            unseen += write_ground_truth(name, video, gathered, gaze.kind, bar)
-    path = settings_file(config.fixations_dir, config.gt_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, request)
-    print(f"{len(frames) - done - len(unknown)} videos made in {config.gt_dir}, {done} were there "
-          "(--overwrite=True makes them again)")
-    print(f"{unseen} frames without gaze got no map; {outside} samples lie before or after the extracted frames")
-    print(f"{check.kinds(collection.videos[name] for name in frames)}; fixations are {check.SOURCES[config.fixations]}")
+            unseen += len(video.images) - len(np.unique(gathered.frame))
+            made += write_ground_truth(name, video, gathered, collection.videos[name].kind, bar)
+    lines = [f"{made} videos made in {config.gt_dir}, {len(frames) - made - len(unknown)} were there "
+             "(--overwrite=True makes them again)",
+             f"{unseen} frames without gaze got no map; {outside} samples lie before or after the extracted frames",
+             f"{check.kinds(collection.videos[name] for name in frames)}; fixations are {IN_WORDS[config.fixations]}"]
     if short:
         lines.append(f"the gaze ends before the video: {check.listed(short)}")
     if unknown:
         lines.append(f"the frame rate is not known, so left out: {check.listed(unknown)}; extract their frames with "
                      "utils.py, or set gaze_fps")
-    for line in lines:
-        print(line)
+    names = (path.name.removeprefix(".").removesuffix(".made") for path in sorted(Path(config.gt_dir).glob(".*.made")))
+    if earlier := [name for name in names if name not in frames]:
+        lines.append(f"maps of {check.listed(earlier)} in {config.gt_dir} are of an earlier run: their gaze or frames "
+                     "are not here now")
+    return lines
 
 
 def main(argv):

@@ -87,9 +87,9 @@ class Ledger:
         write_text(self.path, "\n".join(lines) + "\n")
         self.file = self.path.open("a", encoding="utf-8")
 
-    def note(self, name):
-        """Adds a file that has just been written."""
-        content = digest((self.folder / name).read_bytes())
+    def note(self, name, data=None):
+        """Adds a file that has just been written, or what else `name` stands for, with its bytes."""
+        content = digest((self.folder / name).read_bytes() if data is None else data)
         with self.writing:
             self.entries[name] = content
             self.file.write(f"{content} {name}\n")

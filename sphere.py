@@ -7,7 +7,6 @@ direction is (cos lat cos lon, cos lat sin lon, sin lat): z up, longitude grows 
 import math
 
 import numpy as np
-import torch
 
 
 def pixel_to_sphere(rows, cols, height, width):
@@ -61,6 +60,8 @@ def direction_to_pixel(direction, height, width):
 
 def solid_angle(height, width):
     """Solid angle of each equirectangular pixel, steradians: (height, width), float64, summing to 4 pi."""
+    import torch  # not above: it takes seconds and 600 MB, which gaze.py does without
+
     edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64)  # colatitude of the rows' edges
     rows = edges[:-1].cos() - edges[1:].cos()
     return (2 * math.pi / width * rows)[:, None].expand(height, width)

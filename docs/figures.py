@@ -22,9 +22,10 @@ from errors import run
 from files import write_figure, write_image
 from flow.colours import flow_to_colour
 from flow.dis import dis_flow
-from inference import computed_colours, predict
-from maps import grey_levels
+from inference import predict
+from maps.levels import grey_levels
 from model import load_model
+from prediction import computed_colours
 from video.decode import list_videos, sampled
 from video.resize import resized
 from viewer.overlay import overlay

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 NAMED = 5   # things of one kind that a line names
 COLUMNS = ("video", "format", "kind", "users", "samples", "kept", "outside", "first", "last", "frames", "fps")
-SOURCES = {"samples": "all samples", "ivt": "found by velocity (I-VT)", "recorded": "those that the data set names"}
 
 
 def listed(names):
@@ -32,8 +31,9 @@ def left_out(collection, problems, others):
     """Lines about what was not taken of a `Collection`. problems: lines; others: paths that are no recordings."""
     lines = []
     if rows := collection.bad_rows:
-        lines.append(f"{sum(rows.values())} rows skipped in {len(rows)} files, not numbers, lost or outside the "
-                     f"panorama: {counted(rows)}")
+        counts = {f"{path} ({len(numbers)}) from line {min(numbers)}": len(numbers) for path, numbers in rows.items()}
+        lines.append(f"{sum(counts.values())} rows skipped in {len(rows)} files, not numbers, lost or outside the "
+                     f"panorama: {listed(sorted(counts, key=counts.get, reverse=True))}")
     if repeated := +collection.repeated:
         lines.append(f"{sum(repeated.values())} samples left out, since another file of the same user and video has "
                      f"more: {counted(repeated)}")
@@ -58,7 +58,7 @@ def table_row(name, gaze, frames, gathered, outside):
     last = frames.count - 1 if frames.count else max(frames.images)
     return (name, "+".join(gaze.formats), gaze.kind, len(set(gaze.samples.user.tolist())), len(gaze.time),
             0 if gathered is None else len(gathered.frame), outside, *ends, f"{min(frames.images)}–{last}",
-            f"{frames.fps:.6g}" if frames.fps else "?")
+            f"{frames.clock.fps:.6g}" if frames.clock.fps else "?")
 
 
 def table(rows):

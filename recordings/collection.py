@@ -21,9 +21,9 @@ class Gaze(NamedTuple):
 
 
 class Collection:
-    """What `collect` has read. videos: {name: Gaze}. bad_rows: {path: rows skipped}; repeated: {path: samples left out
-    for another file of the same user and video}; other_kind: {video: samples of the kind that was not taken}; problems:
-    a line for each file that could not be read."""
+    """What `collect` has read. videos: {name: Gaze}. bad_rows: {path: lines of rows skipped}; repeated: {path: samples
+    left out for another file of the same user and video}; other_kind: {video: samples of the kind that was not taken};
+    problems: a line for each file that could not be read."""
 
     def __init__(self):
         self.videos, self.bad_rows, self.repeated, self.other_kind, self.problems = {}, {}, Counter(), Counter(), []
@@ -38,8 +38,8 @@ def collect(formats, options, mirror, progress):
             recordings, skipped = FORMATS[name].read(path, options)
         except (InputError, OSError) as problem:
             collection.problems.append(str(problem))
-            recordings, skipped = [], 0
-        if skipped:
+            recordings, skipped = [], ()
+        if len(skipped):
             collection.bad_rows[path] = skipped
         for recording in recordings:
             parts[recording.video].append((path, name, recording))

@@ -2,12 +2,13 @@
 
 import csv
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from errors import InputError
 
-ROWS_AT_A_TIME = 100_000    # bounds the memory of rows that are still text
+ROWS_AT_A_TIME = 10_000     # bounds the memory of rows that are still text
 FIRST_BYTES = 4096          # that tell the format of a file
 
 
@@ -28,25 +29,45 @@ def split_header(line):
     return [name.strip().strip('"').lower() for name in line.lstrip("#").split(delimiter_of(line))]
 
 
-def read_rows(path, delimiter):
-    """Yields the rows of a text file (UTF-8, with or without a byte order mark), at most ROWS_AT_A_TIME together: lists
-    of lists of text. Blank lines are left out. Raises InputError for a file that is not such text."""
+def read_rows(path, delimiter, comments=""):
+    """Yields (some rows of a text file, the numbers of their lines, from 1), at most ROWS_AT_A_TIME together: a list of
+    lists of text, and an array. The file is UTF-8, with or without a byte order mark. Blank lines are left out, and
+    those that begin with a letter of `comments`. Raises InputError for a file that is not such text."""
+    last = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
-            rows = map(str.split, file) if delimiter == " " else csv.reader(file, delimiter=delimiter)
-            rows = (row for row in rows if len(row) > 1 or (row and row[0].strip()))
-            while part := list(islice(rows, ROWS_AT_A_TIME)):
-                yield part
+            reader = map(str.split, file) if delimiter == " " else csv.reader(file, delimiter=delimiter)
+            while rows := list(islice(reader, ROWS_AT_A_TIME)):
+                lines = last + np.arange(1, len(rows) + 1)
+                if delimiter != " " and reader.line_num > lines[-1]:  # line ends within quotation marks
+                    lines = last + np.cumsum([1 + sum(text.count("\n") for text in row) for row in rows])
+                last = lines[-1]
+                kept = [position for position, row in enumerate(rows) if (len(row) > 1 or (row and row[0].strip()))
+                        and not (comments and row[0].lstrip().startswith(tuple(comments)))]
+                if len(kept) < len(rows):
+                    rows, lines = [rows[position] for position in kept], lines[kept]
+                yield rows, lines
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8") from None
+        raise InputError(f"{path}, line {undecodable_line(path)}: this is not a text file in UTF-8") from None
     except csv.Error as problem:
-        raise InputError(f"{path} is not a table: {problem}") from None
+        raise InputError(f"{path}, line {reader.line_num}: this is not a table: {problem}") from None
+
+
+def undecodable_line(path):
+    """The number of the first line of a file that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
 
 
 def text_column(rows, column):
     """A column of the rows without surrounding spaces: (N,) objects. Equal texts are one object."""
-    known = {}
-    return np.array([known.setdefault(text, text) for text in (row[column].strip() for row in rows)], object)
+    texts = [row[column] for row in rows]
+    stripped = {text: text.strip() for text in set(texts)}
+    return np.array([stripped[text] for text in texts], object)
 
 
 def number_column(rows, column):
@@ -66,12 +87,29 @@ def parse_number(text):
         return np.nan
 
 
-def read_numbers(path, delimiter, columns, width):
-    """(numbers (N, len(columns)), number of rows) of the rows that have at least `width` columns. A row with fewer is
-    left out of the numbers. Raises InputError as `read_rows` does."""
-    parts, count = [np.zeros((0, len(columns)))], 0
-    for rows in read_rows(path, delimiter):
-        whole = [row for row in rows if len(row) >= width]
-        parts.append(np.stack([number_column(whole, column) for column in columns], axis=1))
-        count += len(rows)
-    return np.concatenate(parts), count
+class Columns(NamedTuple):
+    """Some columns of N rows of a file. What is no number, or is not there, is NaN or ""."""
+
+    numbers: np.ndarray     # (N, n)
+    texts: list             # arrays (N,) of objects
+    lines: np.ndarray       # (N,) the number of each row's line, from 1
+    widths: np.ndarray      # (N,) how many columns each row has
+
+
+def read_columns(path, delimiter, width, numeric, textual=(), exact=False, header=False, comments=""):
+    """The `Columns` of a text file at the positions `numeric` and `textual`. Of a row with fewer than `width` columns,
+    or with `exact` another number, nothing is taken. header: whether the first row names the columns, and is none of
+    the data. Raises InputError as `read_rows` does."""
+    parts = [Columns(np.zeros((0, len(numeric))), [np.zeros(0, object)] * len(textual), np.zeros(0, int),
+                     np.zeros(0, int))]
+    for rows, lines in read_rows(path, delimiter, comments):
+        first = header and len(parts) == 1
+        rows, lines = rows[first:], lines[first:]
+        widths = np.fromiter(map(len, rows), int, len(rows))
+        if (widths != width).any():
+            rows = [row if len(row) == width or (len(row) > width and not exact) else [""] * width for row in rows]
+        numbers = np.stack([number_column(rows, position) for position in numeric], axis=1)
+        parts.append(Columns(numbers, [text_column(rows, position) for position in textual], lines, widths))
+    numbers, texts, lines, widths = zip(*parts)
+    return Columns(np.concatenate(numbers), list(map(np.concatenate, zip(*texts))), np.concatenate(lines),
+                   np.concatenate(widths))

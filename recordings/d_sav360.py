@@ -9,7 +9,7 @@ panorama from its top-left corner, and rows with frame 0, u 0.5 and v 0.5 are er
 import numpy as np
 
 from errors import InputError
-from recordings.columns import delimiter_of, first_lines, number_column, read_rows, split_header, text_column
+from recordings.columns import delimiter_of, first_lines, read_columns, split_header
 from recordings.samples import split_videos
 
 NEEDED = ("video", "frame", "u", "v", "id")
@@ -47,31 +47,29 @@ def authors_fixations(frame, user, time, fixation, valid):
 
 
 def read(path, options):
-    """(recordings, number of rows skipped): gaze, a recording for each video. Raises InputError as `read_rows` does,
+    """(recordings, lines of rows skipped): gaze, a recording for each video. Raises InputError as `read_rows` does,
     and where `options.fixations` is "recorded" but the labels' columns are not there."""
-    header = split_header(next(iter(first_lines(path)), ""))
+    lines = first_lines(path)
+    header = split_header(lines[0]) if lines else []
     if missing := [name for name in NEEDED if name not in header]:
         raise InputError(f"{path} has no column {', '.join(missing)}, which D-SAV360's files have")
     labelled = set(LABELS) <= set(header)
-    parts, count = [], -1
-    for rows in read_rows(path, delimiter_of(first_lines(path)[0])):
-        count += len(rows)
-        rows = [row for row in rows if len(row) == len(header)]
-        numbers = [number_column(rows, header.index(name)) for name in ("frame", "u", "v")]
-        time = number_column(rows, header.index("t")) if "t" in header else np.full(len(rows), np.nan)
-        texts = [text_column(rows, header.index(name)) for name in ("video", "id", *LABELS * labelled)]
-        parts.append((*numbers, time, *texts))
-    frame, u, v, time, video, user, *labels = map(np.concatenate, zip(*parts))
+    numeric, textual = ("frame", "u", "v", *["t"] * ("t" in header)), ("video", "id", *LABELS * labelled)
+    found = read_columns(path, delimiter_of(lines[0]), len(header), list(map(header.index, numeric)),
+                         list(map(header.index, textual)), exact=True, header=True)
+    frame, u, v, *time = found.numbers.T
+    video, user, *labels = found.texts
+    time = time[0] if time else np.full(len(frame), np.nan)
     right = np.isfinite(frame) & ~((frame == 0) & (u == 0.5) & (v == 0.5))
     if options.fixations == "recorded" and labels:
         rows = np.flatnonzero(right)
         fixation, valid = (is_true(label[rows]) for label in labels)
         kept, frames = authors_fixations(frame[rows], user[rows], time[rows], fixation, valid)
         frame[rows[kept]] = frames
-        rows = rows[kept]
-        count = len(rows)
+        considered = rows = rows[kept]
     else:
-        rows = np.flatnonzero(right)
+        rows, considered = np.flatnonzero(right), np.arange(len(frame))
     names = np.array([video_name(text) for text in video[rows]], object)
-    recordings, _ = split_videos(names, "gaze", (frame[rows], 360 * u[rows] - 180, 90 - 180 * v[rows], user[rows]))
-    return recordings, count - sum(len(recording.time) for recording in recordings)
+    columns = frame[rows], 360 * u[rows] - 180, 90 - 180 * v[rows], user[rows]
+    recordings, chosen = split_videos(names, "gaze", columns)
+    return recordings, found.lines[np.setdiff1d(considered, rows[chosen])]

@@ -8,7 +8,7 @@ order of the @ATTRIBUTE lines (README of IoAg/360_em_dataset; EquirectToSpherica
 import numpy as np
 
 from errors import InputError
-from recordings.columns import first_lines, number_column, read_rows, text_column
+from recordings.columns import first_lines, read_columns
 from recordings.samples import make_recording
 
 LEAST_CONFIDENCE = 0.5
@@ -37,7 +37,7 @@ def read_header(path):
 
 
 def read(path, options):
-    """([recording], number of rows skipped) of one file. Rows with a confidence below 0.5 are skipped. With
+    """([recording], lines of rows skipped) of one file. Rows with a confidence below 0.5 are skipped. With
     `options.fixations` "recorded", only rows with the label "fixation" are kept, where there are labels."""
     (width, height), attributes = read_header(path)
     kind = options.kind or "gaze"
@@ -46,19 +46,14 @@ def read(path, options):
         raise InputError(f"{path} has no attribute {', '.join(absent)}")
     label = next((position for position, name in enumerate(attributes) if name.startswith("labeller")), None)
     labelled = options.fixations == "recorded" and label is not None
-    parts, count = [np.zeros((len(names), 0))], 0
-    for rows in read_rows(path, ","):
-        rows = [row for row in rows if row[0].lstrip()[:1] not in ("@", "%")]
-        count += len(rows)
-        rows = [row for row in rows if len(row) >= len(attributes)]
-        if labelled:
-            chosen = text_column(rows, label) == "fixation"
-            count -= len(rows) - int(chosen.sum())
-            rows = [rows[position] for position in np.flatnonzero(chosen)]
-        parts.append(np.stack([number_column(rows, attributes.index(name)) for name in names]))
-    time, confidence, x, y = np.concatenate(parts, axis=1)
+    found = read_columns(path, ",", len(attributes), [attributes.index(name) for name in names],
+                         [label] * labelled, comments="@%")
+    wanted = found.texts[0] == "fixation" if labelled else np.ones(len(found.lines), bool)
+    time, confidence, x, y = found.numbers[wanted].T
     time[~(confidence >= LEAST_CONFIDENCE)] = np.nan
     user, _, video = path.stem.partition("_")
+    if not video:
+        raise InputError(f"{path} is not named as 360_em's files are, SUBJECT_VIDEO.arff")
     columns = None, 360 * x / width - 180, 90 - 180 * y / height, user
-    recording, _ = make_recording(video, kind, columns, time / 1e6)
-    return [recording], count - len(recording.time)
+    recording, chosen = make_recording(video, kind, columns, time / 1e6)
+    return [recording], found.lines[wanted][~chosen]

@@ -5,6 +5,8 @@ import numpy as np
 from recordings.samples import Samples
 
 LONGEST_GAP = 0.1   # seconds without a sample that end a fixation
+IN_WORDS = {  # what the setting `fixations` stands for
+    "samples": "all samples", "ivt": "found by velocity (I-VT)", "recorded": "those that the data set names"}
 
 
 def unit_vectors(longitude, latitude):
@@ -13,12 +15,12 @@ def unit_vectors(longitude, latitude):
     return np.stack([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], -1)
 
 
-def sample_times(frame, fps):
+def sample_times(frame, clock):
     """When each sample was taken, seconds, from its frame, in the order of one user's recording: samples of one frame
-    are spread evenly over it. frame: (N,) ascending."""
+    are spread evenly over it. frame: (N,) ascending; clock: the video's `Clock`."""
     _, start, count = np.unique(frame, return_index=True, return_counts=True)
-    within = np.arange(len(frame)) - np.repeat(start, count)
-    return (frame + within / np.repeat(count, count)) / fps
+    within = (np.arange(len(frame)) - np.repeat(start, count)) / np.repeat(count, count)
+    return (1 - within) * clock.starts(frame) + within * clock.starts(frame + 1)
 
 
 def ivt(samples, time, velocity, duration):

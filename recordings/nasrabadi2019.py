@@ -8,7 +8,7 @@ of the quaternion's; which of both is right could not be told: see `mirror_gaze`
 
 import numpy as np
 
-from recordings.columns import delimiter_of, read_numbers
+from recordings.columns import delimiter_of, read_columns
 from recordings.samples import make_recording, wrapped
 
 ROTATIONS = {"10": -95, "17": 180, "27": 63, "28": 81}  # degrees, to be subtracted from the yaw
@@ -23,13 +23,13 @@ def recognises(path, lines):
 
 
 def read(path, options):
-    """([recording], number of rows skipped) of one file. A row is skipped if its vector is not of unit length."""
-    numbers, count = read_numbers(path, ",", (0, 5, 6, 7), 8)
-    time, x, y, z = numbers.T
+    """([recording], lines of rows skipped) of one file. A row is skipped if its vector is not of unit length."""
+    found = read_columns(path, ",", 8, (0, 5, 6, 7))
+    time, x, y, z = found.numbers.T
     with np.errstate(invalid="ignore"):
         time = np.where(np.abs(np.sqrt(x * x + y * y + z * z) - 1) < 0.01, time, np.nan)
         user, _, video = path.stem.rpartition("_")
         longitude = wrapped(np.degrees(np.arctan2(x, z)) - ROTATIONS.get(video, 0))
         latitude = np.degrees(np.arcsin(np.clip(y, -1, 1)))
-    recording, _ = make_recording(video, "head", (None, longitude, latitude, user), time)
-    return [recording], count - len(recording.time)
+    recording, chosen = make_recording(video, "head", (None, longitude, latitude, user), time)
+    return [recording], found.lines[~chosen]

@@ -7,7 +7,7 @@ as the project's own quaternions have it. Its maps are ready: see `ready_maps`.
 import numpy as np
 
 from errors import InputError
-from recordings.columns import first_lines, read_numbers, split_header
+from recordings.columns import first_lines, read_columns, split_header
 from recordings.samples import make_recording, wrapped
 
 NEEDED = ("frame", "pitch", "yaw")
@@ -18,13 +18,13 @@ def recognises(path, lines):
 
 
 def read(path, options):
-    """([recording], number of rows skipped) of one file."""
+    """([recording], lines of rows skipped) of one file."""
     header = split_header(next(iter(first_lines(path)), ""))
     if not set(NEEDED) <= set(header):
         raise InputError(f"{path} lacks a column frame, pitch or yaw of OpenSAL360's views")
-    numbers, count = read_numbers(path, ",", [header.index(name) for name in NEEDED], len(header))
-    frame, pitch, yaw = numbers.T
+    found = read_columns(path, ",", len(header), [header.index(name) for name in NEEDED], header=True)
+    frame, pitch, yaw = found.numbers.T
     with np.errstate(invalid="ignore"):
         columns = frame - 1, wrapped(270 - yaw), wrapped(-pitch), path.stem
-    recording, _ = make_recording(path.parent.name, "head", columns)
-    return [recording], count - 1 - len(recording.time)
+    recording, chosen = make_recording(path.parent.name, "head", columns)
+    return [recording], found.lines[~chosen]

@@ -10,7 +10,7 @@ two columns (VR-HM48, Archer-Tatsu/head-tracking) are read likewise; their sign 
 import numpy as np
 
 from errors import InputError
-from recordings.columns import read_rows
+from recordings.columns import first_lines, read_columns
 from recordings.samples import make_recording
 
 ROWS_A_FRAME = 2
@@ -27,24 +27,19 @@ def recognises(path, lines):
 
 
 def read(path, options):
-    """(recordings, number of rows skipped) of one file. Users of a .mat are "0", "1", ...; the user of a text file is
-    its folder's name. Raises InputError where scipy, which reads .mat, is not installed."""
+    """(recordings, lines of rows skipped) of one file; of a .mat, rows of its matrices. Users of a .mat are "0", "1",
+    ...; the user of a text file is its folder's name. Raises InputError where scipy, which reads .mat, is not
+    installed."""
     if path.suffix.lower() == ".mat":
         return read_matrices(path)
-    rows = [row for part in read_rows(path, " ") for row in part]
-    if rows and len(rows[-1]) == 1:
-        rows.pop()
-    width = max(map(len, rows), default=0)
+    lines = first_lines(path)
+    width = len(lines[0].split()) if lines else 2
     column = 0 if width == 2 else 1
-    values = np.full((len(rows), 2), np.nan)
-    for position, row in enumerate(rows):
-        if len(row) == width >= column + 2:
-            try:
-                values[position] = row[column], row[column + 1]
-            except ValueError:
-                continue
-    recording, skipped = make_recording(path.stem, "head", head_columns(values, path.parent.name))
-    return [recording], skipped
+    found = read_columns(path, " ", max(width, column + 2), (column, column + 1))
+    is_sum = len(found.widths) > 0 and found.widths[-1] == 1
+    values, lines = found.numbers[:len(found.lines) - is_sum], found.lines[:len(found.lines) - is_sum]
+    recording, chosen = make_recording(path.stem, "head", head_columns(values, path.parent.name))
+    return [recording], lines[~chosen]
 
 
 def head_columns(values, user):
@@ -63,7 +58,7 @@ def read_matrices(path):
         matrices = loadmat(path)
     except Exception as problem:  # scipy raises many kinds
         raise InputError(f"{path} is not a MATLAB file that can be read: {problem}") from None
-    recordings, skipped = [], 0
+    recordings, skipped = [], []
     for video, matrix in matrices.items():
         if video.startswith("__"):
             continue
@@ -71,7 +66,7 @@ def read_matrices(path):
             raise InputError(f"{path}: {video} is not a matrix of (latitude, longitude) columns")
         for user in range(matrix.shape[1] // 2):
             columns = head_columns(matrix[:, 2 * user:2 * user + 2].astype(float), str(user))
-            recording, count = make_recording(video, "head", columns)
+            recording, chosen = make_recording(video, "head", columns)
             recordings.append(recording)
-            skipped += count
-    return recordings, skipped
+            skipped += (np.flatnonzero(~chosen) + 1).tolist()
+    return recordings, np.array(skipped, int)

@@ -11,7 +11,8 @@ import re
 
 import numpy as np
 
-from recordings.columns import first_lines, read_numbers, split_header
+from errors import InputError
+from recordings.columns import first_lines, read_columns, split_header
 from recordings.samples import make_recording
 
 LONGEST = 10_000    # frames in a row of a file; more is a fault
@@ -30,7 +31,7 @@ def kind_of(path):
 
 
 def read(path, options):
-    """([recording], number of rows skipped) of one file. The users are "0", "1", ... in the order of the file. A row
+    """([recording], lines of rows skipped) of one file. The users are "0", "1", ... in the order of the file. A row
     becomes a sample in each of its frames, of an image in frame 0."""
     lines = first_lines(path)
     header = split_header(lines[0]) if lines else []
@@ -38,13 +39,15 @@ def read(path, options):
         return read_sampled(path)
     is_video = len(header) >= 7
     columns = (0, 1, 2, 5, 6) if is_video else (0, 1, 2)
-    numbers, count = read_numbers(path, ",", columns, len(columns) + 2 * is_video)
-    numbers = numbers[np.isfinite(numbers[:, 0])]  # without the header
-    index, a, b, *frames = numbers.T
-    user = np.char.mod("%d", np.cumsum(np.diff(index, prepend=index[:1] - 1) <= 0)).astype(object)
+    found = read_columns(path, ",", len(columns) + 2 * is_video, columns, header=True)
+    index, a, b, *frames = found.numbers.T
+    begins, counted = np.zeros(len(index), bool), np.flatnonzero(np.isfinite(index))
+    begins[counted[1:]] = np.diff(index[counted]) <= 0
+    user = np.char.mod("%d", np.cumsum(begins)).astype(object)
     start, end = frames if is_video else np.ones((2, len(a)))
     with np.errstate(invalid="ignore"):  # comparisons with NaN are false
-        right = (start >= 1) & (end >= start) & (end - start < LONGEST) & (abs(a - 0.5) <= 0.5) & (abs(b - 0.5) <= 0.5)
+        right = np.isfinite(index) & (start >= 1) & (end >= start) & (end - start < LONGEST)
+        right &= (abs(a - 0.5) <= 0.5) & (abs(b - 0.5) <= 0.5)
     start, end, a, b, user = (column[right] for column in (start, end, a, b, user))
     length = (end - start + 1).astype(int)
     rows = np.repeat(np.arange(len(a)), length)
@@ -53,15 +56,17 @@ def read(path, options):
     columns = start[rows] - 1 + within, 360 * a[rows] - 180, 90 - 180 * b[rows], user[rows]
     recording, _ = make_recording(stem, kind_of(path), columns)
     eye = path.parent.name.upper() if path.parent.name.upper() in ("L", "R") else ""
-    return [recording._replace(eye=eye)], count - 1 - int(right.sum())
+    return [recording._replace(eye=eye)], found.lines[~right]
 
 
 def read_sampled(path):
     """What `read` returns for a file that Romero et al. (TRACK, TPAMI 2022) sampled from a scanpath: longitude,
     latitude, and the mean frame, which counts from 1, of one user; no header."""
-    numbers, count = read_numbers(path, ",", (0, 1, 2), 3)
-    a, b, frame = numbers.T
+    if "_user_" not in path.stem:
+        raise InputError(f"{path} does not begin with the names of Salient360!'s columns, Idx, longitude, ...")
+    found = read_columns(path, ",", 3, (0, 1, 2))
+    a, b, frame = found.numbers.T
     video, _, user = path.stem.partition("_fixations_user_") if "_fixations_user_" in path.stem else (
         path.stem.rpartition("_user_")[0], "", path.stem.rpartition("_")[2])
-    recording, _ = make_recording(video, "head", (np.floor(frame) - 1, 360 * a - 180, 90 - 180 * b, user))
-    return [recording], count - len(recording.time)
+    recording, chosen = make_recording(video, "head", (np.floor(frame) - 1, 360 * a - 180, 90 - 180 * b, user))
+    return [recording], found.lines[~chosen]

@@ -46,7 +46,7 @@ class Options(NamedTuple):
 
 
 def make_recording(video, kind, columns, time=None):
-    """(recording, number of rows that are skipped) of `columns`: frame or None, longitude, latitude, user, arrays (N,).
+    """(recording, which rows are in it, (N,) bool) of `columns`: frame or None, longitude, latitude, user, arrays (N,).
     A row is skipped if its direction or its frame (without frames, its time) is impossible or NaN. time: (N,)
     seconds."""
     frame, longitude, latitude, user = columns
@@ -58,20 +58,22 @@ def make_recording(video, kind, columns, time=None):
     frame = np.full(count, np.nan)[chosen] if frame is None else frame[chosen].astype(np.int64)
     users = np.broadcast_to(np.array(user, object), count)
     samples = Samples(frame, longitude[chosen], latitude[chosen], users[chosen])
-    return Recording(video, kind, samples, time[chosen]), count - int(chosen.sum())
+    return Recording(video, kind, samples, time[chosen]), chosen
 
 
 def split_videos(names, kind, columns, time=None):
-    """What `make_recording` returns, a list of recordings, for rows of several videos. names: (N,) of the videos."""
-    recordings, skipped = [], 0
+    """What `make_recording` returns, a list of recordings, for rows of several videos. names: (N,) of the videos; a row
+    where it is "" is skipped."""
+    recordings, chosen = [], np.zeros(len(names), bool)
     order = np.argsort(names.astype(str), kind="stable") if len(set(names)) > 1 else np.arange(len(names))
     for rows in np.split(order, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1) if len(names) else []:
+        if not names[rows[0]]:
+            continue
         frame, longitude, latitude, user = columns
         part = (None if frame is None else frame[rows], longitude[rows], latitude[rows], user[rows])
-        recording, count = make_recording(str(names[rows[0]]), kind, part, None if time is None else time[rows])
+        recording, chosen[rows] = make_recording(str(names[rows[0]]), kind, part, None if time is None else time[rows])
         recordings.append(recording)
-        skipped += count
-    return recordings, skipped
+    return recordings, chosen
 
 
 def wrapped(longitude):
@@ -81,17 +83,24 @@ def wrapped(longitude):
 
 def frames_at(time, fps):
     """Indices of the frames that are shown at `time`, seconds (N,). (30 * 0.1 is less than 3 by a rounding error.)"""
-    return np.floor(time * fps + 1e-8).astype(np.int64)
+    return np.floor(time * exact_rate(fps) + 1e-8).astype(np.int64)
 
 
-def assign_frames(samples, numbers):
+def exact_rate(fps):
+    """The rate that is meant: of television's 23.976, 29.97 and 59.94 frames a second, 24000/1001 and so on."""
+    ntsc = round(fps * 1.001) / 1.001
+    return ntsc if abs(fps - ntsc) < 5e-5 else fps
+
+
+def assign_frames(samples, numbers, end=None):
     """The samples with `frame` replaced by the extracted frame that gathers each one. Samples that no frame gathers are
     left out.
 
     numbers: ascending indices of the extracted frames. A frame gathers the samples from its own index up to the next
-    extracted frame's; the last frame gathers as many indices as the one before it.
+    extracted frame's, and the last one up to `end` or, if that is None, as many indices as the one before it.
     """
     numbers = np.asarray(numbers)
-    end = 2 * numbers[-1] - numbers[-2] if len(numbers) > 1 else np.inf
+    if end is None:
+        end = 2 * numbers[-1] - numbers[-2] if len(numbers) > 1 else np.inf
     samples = samples.where((samples.frame >= numbers[0]) & (samples.frame < end))
     return samples._replace(frame=numbers[np.searchsorted(numbers, samples.frame, side="right") - 1])

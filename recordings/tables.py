@@ -5,15 +5,13 @@ Columns, in any order, of which the first line tells the names: `video`; `frame`
 and its top (or bottom); `user`; `kind` ("gaze" or "head"). 360AV-HM's `time`, `2dmu`, `2dmv` (head) are read, too.
 """
 
-import csv
 import re
 from pathlib import Path
 
 import numpy as np
 
 from errors import InputError
-from files import replacing
-from recordings.columns import delimiter_of, first_lines, number_column, read_rows, split_header, text_column
+from recordings.columns import delimiter_of, first_lines, read_columns, split_header
 from recordings.samples import NO_SAMPLES, Options, Samples, split_videos
 
 NAMES = {  # {column: what it may be called}
@@ -29,6 +27,7 @@ NAMES = {  # {column: what it may be called}
 TIME = re.compile(r"(?:time|timestamp|t)(?:[ _(\[]+(s|sec|seconds?|ms|us|µs|ns)[)\]]?)?")
 UNITS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 HEAD_COLUMNS = ("2dmu", "2dmv")
+HEADER = "video,frame,longitude,latitude,user,kind"  # of this project's own tables
 
 
 def find_columns(header):
@@ -57,7 +56,7 @@ def recognises(path, lines):
 
 
 def read(path, options):
-    """(recordings, number of rows skipped), a recording for each video and kind. Raises InputError naming the columns
+    """(recordings, lines of rows skipped), a recording for each video and kind. Raises InputError naming the columns
     that the table lacks.
 
     Without a column `video`, the file is named after the video and its folder after the user, or the other way round:
@@ -72,18 +71,13 @@ def read(path, options):
     degrees = {"longitude", "latitude"} <= found.keys()
     numeric = ("longitude", "latitude") if degrees else ("u", "v")
     numeric += tuple(name for name in ("frame", "time") if name in found)
-    parts, count = [], -1
-    for rows in read_rows(path, delimiter_of(lines[0])):
-        count += len(rows)
-        rows = [row for row in rows if len(row) == len(header)]
-        rows = rows[1:] if not parts else rows  # without the header
-        columns = {name: number_column(rows, found[name]) for name in numeric}
-        parts.append({**columns, **{name: text_column(rows, found[name]) for name in ("video", "user", "kind")
-                                    if name in found}})
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    recordings, _ = split_table(table, default_names(path, found, header, options), degrees,
-                                UNITS[unit or options.table_time], options)
-    return recordings, count - sum(len(recording.time) for recording in recordings)
+    textual = [name for name in ("video", "user", "kind") if name in found]
+    rows = read_columns(path, delimiter_of(lines[0]), len(header), [found[name] for name in numeric],
+                        [found[name] for name in textual], exact=True, header=True)
+    table = {**dict(zip(numeric, rows.numbers.T)), **dict(zip(textual, rows.texts))}
+    recordings, chosen = split_table(table, default_names(path, found, header, options), degrees,
+                                     UNITS[unit or options.table_time], options)
+    return recordings, rows.lines[~chosen]
 
 
 def default_names(path, found, header, options):
@@ -97,7 +91,7 @@ def default_names(path, found, header, options):
 
 
 def split_table(table, defaults, degrees, unit, options):
-    """The recordings of a table, {column: (N,)}, and the number of rows skipped. defaults: {column: value} of columns
+    """The recordings of a table, {column: (N,)}, and which rows are in them. defaults: {column: value} of columns
     that are not there; unit: of its times, seconds."""
     count = len(next(iter(table.values())))
     video, user, kind = (table.get(name, np.full(count, defaults[name], object)) for name in ("video", "user", "kind"))
@@ -108,27 +102,31 @@ def split_table(table, defaults, degrees, unit, options):
         longitude, latitude = 360 * table["u"] - 180, up * (180 * table["v"] - 90)
     frame = table["frame"] - options.table_first_frame if "frame" in table else None
     time = table["time"] * unit if "time" in table else None
-    recordings, skipped = [], 0
+    recordings, chosen = [], np.zeros(count, bool)
+    kind = np.where(np.isin(kind, ("gaze", "head")), kind, defaults["kind"])
     for name in dict.fromkeys(kind):
         rows = kind == name
         columns = (None if frame is None else frame[rows], longitude[rows], latitude[rows], user[rows])
-        found, left_out = split_videos(video[rows], name, columns, None if time is None else time[rows])
+        found, chosen[rows] = split_videos(video[rows], name, columns, None if time is None else time[rows])
         recordings += found
-        skipped += left_out
-    return recordings, skipped
+    return recordings, chosen
 
 
 # ----------------------------------------------------------------------------------------------- this project's tables
 
 
-def write_fixations(path, video, samples, kind="gaze"):
-    """Writes the samples of a video as a table, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("video", "frame", "longitude", "latitude", "user", "kind"))
-        writer.writerows((video, frame, f"{longitude:.4f}", f"{latitude:.4f}", user, kind)
-                         for frame, longitude, latitude, user in zip(*(column.tolist() for column in samples)))
+def fixations_text(video, samples, kind="gaze"):
+    """The samples of a video as the text of a table."""
+    users = {user: csv_cell(user) for user in set(samples.user.tolist())}
+    name = csv_cell(video)
+    rows = [f"{name},{frame},{longitude:.4f},{latitude:.4f},{users[user]},{kind}\n"
+            for frame, longitude, latitude, user in zip(*(column.tolist() for column in samples))]
+    return f"{HEADER}\n" + "".join(rows)
+
+
+def csv_cell(text):
+    """The text as a cell of a table with commas: in quotation marks where that is needed."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
 def read_fixations(path, video):
@@ -146,6 +144,6 @@ def fixations_file(fixations_dir, gt_dir, video):
     return Path(fixations_dir or Path(gt_dir).parent / "fixations", f"{video}.csv")
 
 
-def settings_file(fixations_dir, gt_dir):
-    """The path of the file that says which settings the fixations, and the maps, were made with."""
-    return fixations_file(fixations_dir, gt_dir, "gaze").with_suffix(".json")
+def settings_file(gt_dir):
+    """The path of the file that says which settings the maps in gt_dir, and their fixations, were made with."""
+    return Path(gt_dir, "gaze.json")

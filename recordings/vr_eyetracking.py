@@ -6,7 +6,7 @@ of the panorama "from left bottom corner". So do edurnebernal/SST-Sal's issue 2 
 """
 
 from errors import InputError
-from recordings.columns import delimiter_of, first_lines, read_numbers, split_header
+from recordings.columns import delimiter_of, first_lines, read_columns, split_header
 from recordings.samples import make_recording
 
 FRAME, X, Y = 1, {"head": 3, "gaze": 6}, {"head": 4, "gaze": 7}  # columns, from 0
@@ -23,17 +23,17 @@ def recognises(path, lines):
 
 
 def read(path, options):
-    """([recording], number of rows skipped) of one file. The video is the file's name up to the first dot, the user the
+    """([recording], lines of rows skipped) of one file. The video is the file's name up to the first dot, the user the
     name of its folder. A row is skipped where a value is not a number or the direction lies outside the panorama.
     Raises InputError if no row has all columns."""
     kind = options.kind or "gaze"
     lines = first_lines(path)
     delimiter = delimiter_of(lines[0]) if lines else ","
-    numbers, count = read_numbers(path, delimiter, (FRAME, X[kind], Y[kind]), COLUMNS)
-    if count and not len(numbers):
+    found = read_columns(path, delimiter, COLUMNS, (FRAME, X[kind], Y[kind]))
+    if len(found.widths) and found.widths.max() < COLUMNS:
         raise InputError(f"{path} has {len(lines[0].split(delimiter))} columns, but the gaze is read from columns "
                          f"{X[kind]} and {Y[kind]}, counted from 0; it must be a file of VR-EyeTracking's format")
-    frame, x, y = numbers.T
+    frame, x, y = found.numbers.T
     video = path.name.partition(".")[0]
-    recording, _ = make_recording(video, kind, (frame - 1, 360 * x - 180, 180 * y - 90, path.parent.name))
-    return [recording], count - len(recording.time)
+    recording, chosen = make_recording(video, kind, (frame - 1, 360 * x - 180, 180 * y - 90, path.parent.name))
+    return [recording], found.lines[~chosen]

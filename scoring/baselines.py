@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from maps import scaled_to_maximum
+from maps.levels import scaled_to_maximum
 from recordings.ground_truth import count_maps, saliency_maps
 from scoring.scores import FRAMES_AT_A_TIME
 from sphere import pixel_to_sphere

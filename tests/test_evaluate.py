@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,16 +17,17 @@ import evaluate
 import metrics
 import results
 from errors import InputError
-from files import write_image
-from maps import scaled_to_maximum
+from files import write_image, write_text
+from maps.levels import grey_levels, scaled_to_maximum
 from model import SST_Sal, load_model, save_model
 from recordings.ground_truth import count_maps, saliency_maps
 from recordings.samples import Samples
-from recordings.tables import read_fixations, write_fixations
+from recordings.tables import fixations_text, read_fixations
 from scoring import report
 from settings import settings
 from sphere import solid_angle
 from video.catalogue import COLUMNS, write_catalogue
+from video.stored_maps import open_maps
 
 H, W = 12, 20
 NUMBERS = (0, 4, 8, 12)
@@ -34,6 +37,7 @@ NUMBERS = (0, 4, 8, 12)
 def config(monkeypatch, tmp_path):
     """The settings that a test may change, set for `data`, in whose folder it runs."""
     monkeypatch.chdir(tmp_path)
+    open_maps.cache_clear()  # whose paths are relative
     for name, value in settings(evaluate.config).items():
         monkeypatch.setattr(evaluate.config, name, value)  # puts back at the end what the test changed
     evaluate.config.resolution, evaluate.config.num_workers, evaluate.config.device = (H, W), 0, "cpu"
@@ -66,7 +70,8 @@ def data(tmp_path):
             write_map(tmp_path / f"data/saliency_maps/{video}/{number:04d}.png", blob(rng, H, W))
             write_map(tmp_path / f"results/{video}/{video}_{number:04d}.png", blob(rng, 2 * H, 2 * W))
         samples = gaze_samples(rng, NUMBERS if video == "001" else NUMBERS[:3], ("ann", "bob", "eve"))
-        write_fixations(tmp_path / f"data/fixations/{video}.csv", video, samples)
+        (tmp_path / "data/fixations").mkdir(exist_ok=True)
+        write_text(tmp_path / f"data/fixations/{video}.csv", fixations_text(video, samples))
     write_map(tmp_path / "results/000/000_0012.png", np.full((H, W), 7, np.uint8))
     (tmp_path / "data/test.txt").write_text("000,001\n\n")
     (tmp_path / "data/train.txt").write_text("002,999\n")
@@ -131,6 +136,24 @@ def test_whole_run(data, run):
     assert (videos[1]["video"], videos[1]["predictor"], videos[1]["frames"]) == ("001", "prediction", "4")
     for name in ("scores.png", "frames.png"):
         assert cv2.imread(str(folder / name)).std() > 5
+
+
+def test_exact_maps_are_compared_as_their_images_are(data, run):
+    rng = np.random.default_rng(1)
+    for video in ("000", "001"):
+        maps = rng.standard_normal((len(NUMBERS), 2 * H, 2 * W)).astype(np.float32)
+        for number, saliency in zip(NUMBERS, maps):
+            write_map(data / f"results/{video}/{video}_{number:04d}.png", grey_levels(saliency))
+        np.save(data / f"results/{video}_maps.npy", maps)
+        write_text(data / f"results/{video}.json",
+                   json.dumps({"id": video, "video": f"{video}.mp4", "indices": list(NUMBERS)}))
+    expected = run("--evaluation_dir=images")
+    for path in (data / "results").glob("*/*.png"):
+        path.unlink()
+    assert run("--evaluation_dir=arrays").replace("arrays", "images") == expected
+    write_text(data / "results/001.json", json.dumps({"id": "001", "video": "001.mp4", "indices": [0]}))
+    with pytest.raises(InputError, match=r"001_maps.npy does not hold the 1 maps that 001.json lists"):
+        run()
 
 
 def test_maps_alone_are_enough(data, run):
@@ -210,7 +233,7 @@ def test_maps_of_inference_are_compared_as_they_are(frames, run):
     ("results/001", (), f"{Path('results/001')} holds no predicted maps of video 001"),
     ("results", (), "the model nowhere.pth does not exist"),
     ("data/frames/001", ("--overwrite=True", "--inference_model=a.pth"),
-     f"{Path('data/frames/001')} holds no frames of video 001"),
+     f"{Path('data/frames/001')} holds no frames (NAME_NUMBER.png) of video 001"),
     ("data/test.txt", (), "data/test.txt lists no videos"),
     ("nothing", ("--equator_sigma=0",), "equator_sigma must be above 0")])
 def test_bad_input(data, run, spoilt, arguments, message):
@@ -242,12 +265,12 @@ def test_no_frame_in_common(config, data):
     for number in NUMBERS:
         (data / f"results/001/001_{number:04d}.png").rename(data / f"results/001/001_{number + 1:04d}.png")
     with pytest.raises(InputError, match=r"no frame of video 001 has both .* \(such as 0\) and .* \(such as 1\)"):
-        evaluate.load_videos(["000", "001"])
+        evaluate.load_videos(["000", "001"], {})
 
 
 def test_fixations_of_frames_that_are_not_compared_are_left_out(config, data):
     (data / "results/001/001_0004.png").unlink()
-    video = evaluate.load_videos(["001"])[0]
+    video = evaluate.load_videos(["001"], {})[0]
     assert video.numbers.tolist() == [0, 8, 12]
     assert sorted(set(video.samples.frame.tolist())) == [0, 8, 12]
     assert len(video.truth) == len(video.predictions) == 3
@@ -273,6 +296,20 @@ def test_maps_that_come_ready_are_compared_in_place(data, run):
     assert run() == plain  # as many maps as predicted frames: one each
 
 
+def test_arrays_with_a_map_a_second(frames, run):
+    """Frames at 0, 4, 8 and 12 of 8 frames a second, extracted without a catalogue: 0 to 0.375 s."""
+    folder = frames / "data/saliency_maps/001"
+    maps = [cv2.imread(str(folder / f"{number:04d}.png"), cv2.IMREAD_GRAYSCALE) for number in NUMBERS]
+    shutil.rmtree(folder)
+    np.save(frames / "data/saliency_maps/001.npy", np.stack(maps[:2]))
+    (frames / "data/test.txt").write_text("001")
+    arguments = ("--inference_model=a.pth", "--sequence_length=2", "--overlap=0")
+    assert "1 videos, 1 frames" in run(*arguments)  # the maps of frames 0 and 1, of which only 0 is predicted
+    assert "1 videos, 4 frames" in run(*arguments, "--gt_fps=5")
+    videos = evaluate.load_videos(["001"], evaluate.find_sources(["001"]))
+    np.testing.assert_array_equal(videos[0].truth, [maps[0], maps[0], maps[1], maps[1]])
+
+
 def test_the_first_frames_can_be_left_out(data, run):
     assert "2 videos, 4 frames" in run("--evaluation_skip=2")
     assert "the first 2 frames of each video are left out" in run("--evaluation_skip=2")
@@ -286,10 +323,35 @@ def test_a_protocol_by_name_wants_ground_truth_made_so(data, run):
     assert "Weighted by the sine from 0 to pi over the rows" in text
     assert "Protocol sst_sal" in text
     made = {"fixations": "samples", "gaze_sigma": 5.0, "gaze_blur": "sphere"}
-    (data / "data/fixations/gaze.json").write_text(json.dumps(made))
+    (data / "data/saliency_maps/gaze.json").write_text(json.dumps(made))
     assert "fixations are all samples, true maps are blurred on the sphere (gaze)" in run("--protocol=ours")
     with pytest.raises(InputError, match=r"was made with gaze_blur=sphere, which is not protocol sst_sal; run gaze.py"):
         run("--protocol=sst_sal")
+
+
+def test_the_authors_protocol_by_hand(data, run):
+    """The sine from 0 to pi as weights of rows, and the first frames left out, by plain numpy."""
+    text = run("--protocol=sst_sal", "--evaluation_skip=1")
+    rows = {(row["video"], int(row["frame"])): row for row in read_csv(data / "evaluation/frames.csv")}
+    assert {frame for _, frame in rows} == set(NUMBERS[1:])
+    weights = np.repeat(np.sin(np.linspace(0, np.pi, H)), W)
+    for (video, frame), row in rows.items():
+        if (video, frame) == ("000", 12):
+            continue  # a constant prediction
+        pred, truth = (cv2.imread(str(data / path), cv2.IMREAD_GRAYSCALE) for path in (
+            f"results/{video}/{video}_{frame:04d}.png", f"data/saliency_maps/{video}/{frame:04d}.png"))
+        pred = cv2.resize(pred, (W, H), interpolation=cv2.INTER_AREA)
+        maps = [image.astype(float).ravel() for image in (pred, truth)]
+        covariance = np.cov(*maps, aweights=weights, ddof=0)
+        shares = [values * weights / (values * weights).sum() for values in maps]
+        expected = {"CC": covariance[0, 1] / math.sqrt(covariance[0, 0] * covariance[1, 1]),
+                    "SIM": np.minimum(*shares).sum(),
+                    "KLD": np.sum(shares[1] * np.log(2.2204e-16 + shares[1] / (shares[0] + 2.2204e-16)))}
+        for name, value in expected.items():
+            assert float(row[name]) == pytest.approx(value, rel=1e-3), (video, frame, name)
+    means = [np.mean([float(row["CC"]) for (name, _), row in rows.items() if name == video and row["CC"]])
+             for video in ("000", "001")]
+    assert f"| prediction | {np.mean(means):.3f} [" in text
 
 
 def test_scores_are_split_by_the_camera_s_motion(frames, run):

@@ -1,4 +1,3 @@
-import os
 
 import cv2
 import numpy as np
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from files import frame_number, list_images, made_after, read_image, read_split, replacing, write_image, write_text
+from files import frame_number, list_images, read_image, read_split, replacing, write_image, write_text
 
 
 def test_an_image_is_read_as_it_was_written(tmp_path):
@@ -65,17 +64,6 @@ def test_images_are_listed_by_number(tmp_path_factory, numbers):
     (folder / ".hidden.png").touch()
     (folder / "notes.txt").touch()
     assert [frame_number(path) for path in list_images(folder)] == sorted(numbers)
-
-
-def test_made_after_needs_a_file_newer_than_every_source(tmp_path):
-    sources = [tmp_path / "a", tmp_path / "b"]
-    for age, path in enumerate([tmp_path / "result", *sources]):
-        path.write_text("")
-        os.utime(path, ns=(10**18 - age, 10**18 - age))
-    assert made_after(tmp_path / "result", sources) and made_after(tmp_path / "result", [])
-    os.utime(sources[1], ns=(10**18, 10**18))
-    assert not made_after(tmp_path / "result", sources)
-    assert not made_after(tmp_path / "nowhere", [])
 
 
 def test_published_splits():

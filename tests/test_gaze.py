@@ -3,17 +3,20 @@
 import csv
 import math
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from odd_videos import scene, turning, write
 from test_recordings import brute_force_map, line, write_recording
 
-from files import write_image
-from maps import scaled_to_maximum
+from files import HOST, number_images, write_image
+from maps.levels import scaled_to_maximum
 from recordings.ground_truth import blurred_in_image
 from recordings.samples import Samples
-from video.catalogue import COLUMNS, write_catalogue
+from video.catalogue import COLUMNS, read_catalogue, write_catalogue
+from video.extraction import extract_frames
 
 
 @pytest.fixture
@@ -57,12 +60,13 @@ def test_whole_run(data, run_script):
     assert "2 videos made" in first.stdout
     assert "left out: 099" in first.stdout
     assert "1 rows skipped in 1 files" in first.stdout
-    assert f"p02{os.sep}012.txt (1)" in first.stdout
+    assert f"p02{os.sep}012.txt (1) from line 2" in first.stdout
     assert "0 frames without gaze got no map; 1 samples lie before or after" in first.stdout
     assert "gaze of 2 videos; fixations are all samples" in first.stdout
     maps = data / "data/saliency_maps"
     assert sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*")) == [
-        "012", "012/0000.png", "012/0004.png", "012/0008.png", "013", "013/0000.png", "013/0003.png", "013/0006.png"]
+        ".012.made", ".013.made", "012", "012/0000.png", "012/0004.png", "012/0008.png", "013", "013/0000.png",
+        "013/0003.png", "013/0006.png", "gaze.json"]
     image = cv2.imread(str(maps / "012/0000.png"), cv2.IMREAD_UNCHANGED)
     expected = brute_force_map(np.radians([0, 0, -90]), np.zeros(3), math.radians(5), 24, 48)
     np.testing.assert_allclose(image, expected / expected.max() * 255, atol=0.51)
@@ -89,6 +93,106 @@ def test_whole_run(data, run_script):
     assert "2 videos made" in mirrored.stdout
     assert {row["longitude"] for row in read_rows(data / "data/fixations/012.csv") if row["user"] == "p02"} == {
         "90.0000", "179.6400"}
+
+
+def test_ground_truth_is_kept_or_made_again_by_content(data, run_script):
+    def run(*arguments):
+        result = run_script("gaze.py", "--gaze_dir=data/gaze", "--resolution=(24, 48)", *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def written():
+        return {path.name: path.stat().st_mtime_ns for path in (data / "data/saliency_maps/012").iterdir()}
+
+    maps, users = data / "data/saliency_maps", data / "data/gaze/Gaze_txt_files"
+    assert "2 videos made" in run()
+    before, image = written(), (maps / "012/0004.png").read_bytes()
+    # what is newer, but the same, changes nothing
+    os.utime(users / "p01/012._2017-10-13-10-28_ori_0.txt")
+    os.utime(data / "data/frames/012")
+    assert "0 videos made" in run()
+    # a map that was damaged or lost is made again, alone, and what a killed run left is removed
+    (maps / "012/0004.png").write_bytes(image[:50])
+    partial = maps / f"012/.0000.png.{HOST}-1-00000000.partial"
+    partial.write_bytes(b"")
+    assert "1 videos made" in run()
+    assert (maps / "012/0004.png").read_bytes() == image and not partial.exists()
+    assert {name for name, when in written().items() if when != before[name]} == {"0004.png"}
+    # as is one that a killed run wrote, but could not write down
+    ledger = maps / ".012.made"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-1]))
+    assert "1 videos made" in run()
+    (data / "data/fixations/012.csv").unlink()
+    assert "1 videos made" in run()
+    assert len(read_rows(data / "data/fixations/012.csv")) == 6
+    # other content with the old time and size; then a user who is gone
+    path = users / "p02/013.txt"
+    times = path.stat()
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "1 videos made" in run()
+    assert {row["latitude"] for row in read_rows(data / "data/fixations/013.csv")} == {"54.0000"}
+    (users / "p01/012._2017-10-13-10-28_ori_0.txt").unlink()
+    assert "1 videos made" in run()
+    assert {row["user"] for row in read_rows(data / "data/fixations/012.csv")} == {"p02", "ann"}
+    assert "2 videos made" in run("--gaze_sigma=9")
+    path.unlink()
+    assert "maps of 013 in data/saliency_maps are of an earlier run" in run("--gaze_sigma=9")
+    assert (maps / "013/0003.png").exists()
+
+
+def test_maps_and_tables_of_others_are_not_replaced(data, run_script):
+    theirs = data / "data/saliency_maps/012/0004.png"
+    theirs.parent.mkdir(parents=True)
+    write_image(theirs, np.full((4, 8), 9, np.uint8))
+    arguments = ("--gaze_dir=data/gaze", "--resolution=(24, 48)")
+    result = run_script("gaze.py", *arguments)
+    assert result.returncode == 1
+    assert f"{Path('data/saliency_maps/012/0004.png')} would be mixed with what gaze.py writes" in result.stderr
+    assert cv2.imread(str(theirs), cv2.IMREAD_UNCHANGED).shape == (4, 8)
+    assert run_script("gaze.py", *arguments, "--overwrite=True").returncode == 0
+    assert cv2.imread(str(theirs), cv2.IMREAD_UNCHANGED).shape == (24, 48)
+    write_image(theirs.with_name("0005.png"), np.full((4, 8), 9, np.uint8))  # a map of a frame that was not extracted
+    table = data / "data/fixations/013.csv"
+    table.write_text("id,x,y\n1,2,3\n")
+    result = run_script("gaze.py", *arguments, "--overwrite=True")
+    assert f"{Path('data/saliency_maps/012/0005.png')} would be mixed" in result.stderr
+    assert "(and 1 more files)" in run_script("gaze.py", *arguments).stderr
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_clock_of_a_video_whose_rate_varies(tmp_path, run_script, is_there):
+    """A real file with pauses: every sample belongs to the frame that is shown at its time, and a frame's number is
+    that of the decoder. Without the file, the times of the extracted frames are known."""
+    shown = np.cumsum([0, 40, 40, 300, 40, 90, 40, 40, 500, 20, 40, 60, 150, 40, 40])
+    (tmp_path / "videos").mkdir()
+    write(tmp_path / "videos/005.mp4", turning(len(shown), scene()), times=shown)
+    assert extract_frames(tmp_path / "videos", "mono", by_name=True) == []
+    frames = tmp_path / "videos/frames"
+    assert read_catalogue(frames)["005"]["step"] == "0"
+    numbers = list(number_images(frames / "005"))
+    if not is_there:
+        (tmp_path / "videos/005.mp4").unlink()
+    times = np.arange(0, shown[-1] + 40, 7)
+    text = "".join(f"005,{time},{time / 10 - 100},5,ann\n" for time in times)
+    (tmp_path / "gaze").mkdir()
+    (tmp_path / "gaze/all.csv").write_text("video,time_ms,longitude,latitude,user\n" + text)
+    result = run_script("gaze.py", "--gaze_dir=gaze", "--frames_dir=videos/frames", "--resolution=(24, 48)")
+    assert result.returncode == 0, result.stderr
+    assert "0 samples lie before or after" in result.stdout
+    index = np.searchsorted(shown, times, side="right") - 1
+    expected = [max(number for number in numbers if number <= k) for k in index.tolist()]
+    rows = read_rows(tmp_path / "data/fixations/005.csv")
+    assert [int(row["frame"]) for row in rows] == expected
+    # recordings that count frames count those of the decoder, and ivt takes their times
+    (tmp_path / "gaze/all.csv").write_text("video,frame,longitude,latitude,user\n" + "".join(
+        f"005,{k},{10 * (k > 2)},0,ann\n" for k in range(len(shown))))
+    result = run_script("gaze.py", "--gaze_dir=gaze", "--frames_dir=videos/frames", "--resolution=(24, 48)",
+                        "--fixations=ivt", "--ivt_duration=79.9")
+    assert result.returncode == 0, result.stderr
+    # three fixations after the first, with pauses of more than 100 ms between them; frame 3 is only known from its time
+    found = [(int(row["frame"]), float(row["longitude"])) for row in read_rows(tmp_path / "data/fixations/005.csv")]
+    assert found == [(0, 0), (2, 0), *[(2, 10)] * is_there, (4, 10), (7, 10), (9, 10), (11, 10), (12, 10)]
 
 
 def test_check_prints_a_table_and_writes_one_picture(data, run_script):

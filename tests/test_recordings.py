@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
+from recordings.clock import Clock, times_between
 from recordings.fixations import ivt, once_a_frame, sample_times, unit_vectors
 from recordings.ground_truth import (
     SAMPLES_AT_A_TIME,
@@ -15,10 +16,9 @@ from recordings.ground_truth import (
     circular_gaussian,
     count_maps,
     saliency_maps,
-    square_of_angle,
 )
-from recordings.samples import Options, Samples, assign_frames
-from recordings.tables import read, read_fixations, write_fixations
+from recordings.samples import FRAMES, Options, Samples, assign_frames, frames_at
+from recordings.tables import fixations_text, read, read_fixations
 from recordings.vr_eyetracking import read as read_recording
 
 
@@ -92,10 +92,13 @@ def test_counts_in_pixels():
     assert counts.sum() == 5
 
 
-def test_squares_of_small_and_large_angles():
-    for largest in (0.6, 3.1):
-        angles = np.linspace(0, largest, 50)
-        np.testing.assert_allclose(square_of_angle(np.cos(angles).astype(np.float32)), angles**2, atol=2e-5, rtol=1e-4)
+@pytest.mark.parametrize("sigma", [0.3, 2, 5, 11, 12, 40])
+@pytest.mark.parametrize("latitude", [0, 66, 89.9, -90])
+def test_maps_are_as_exact_for_every_width(sigma, latitude):
+    """Narrow and wide Gaussians are computed in two ways; and far from the middle of a pixel."""
+    maps = saliency_maps(samples([0], [33.3], [latitude]), [0], math.radians(sigma), 60, 120)
+    expected = brute_force_map(np.radians([33.3]), np.radians([latitude]), math.radians(sigma), 60, 120)
+    np.testing.assert_allclose(maps[0], expected, atol=5e-6)
 
 
 def test_the_authors_blur_in_the_image():
@@ -134,16 +137,69 @@ def test_fixations_by_velocity():
     np.testing.assert_allclose(found.longitude, [5.02] * 10 + [80.75] * 16, atol=1e-6)
 
 
+STEPS = st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.05, 0.2]), st.floats(-2, 2), st.floats(-2, 2)), min_size=1,
+                 max_size=40)
+
+
+@given(STEPS, st.floats(5, 100), st.floats(0, 0.2))
+@settings(max_examples=60, deadline=None)
+def test_fixations_by_a_loop(steps, velocity, duration):
+    time, longitude, latitude = np.cumsum(np.array(steps), axis=0).T
+    longitude, latitude = longitude + 170, np.clip(latitude * 2, -89, 89)
+    longitude = (longitude + 180) % 360 - 180
+    vectors = unit(np.radians(latitude), np.radians(longitude))
+    groups = [[0]]
+    for k in range(1, len(time)):
+        angle = math.degrees(math.acos(min(1, max(-1, vectors[k] @ vectors[k - 1]))))
+        if angle < velocity * (time[k] - time[k - 1]) and time[k] - time[k - 1] <= 0.1 + 1e-9:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    expected = []
+    for group in groups:
+        if time[group[-1]] - time[group[0]] >= duration - 1e-9:
+            mean = vectors[group].sum(0) / np.linalg.norm(vectors[group].sum(0))
+            expected += [(k, *mean) for k in group]
+    found = ivt(samples(range(len(time)), longitude, latitude), time, velocity, duration)
+    assert found.frame.tolist() == [k for k, *_ in expected]
+    np.testing.assert_allclose(unit_vectors(found.longitude, found.latitude), [mean for _, *mean in expected] or
+                               np.zeros((0, 3)), atol=1e-6)
+
+
 def test_fixations_across_the_seam_and_gaps():
     found = ivt(samples(range(8), [179.9, -179.9] * 4, [0] * 8), np.arange(8) / 60, 30, 0.1)
     np.testing.assert_allclose(np.abs(found.longitude), 180, atol=1e-6)
     time = np.array([0, 0.05, 0.1, 0.3, 0.35])  # a gap of 0.2 s ends it, and what follows is too short
     assert ivt(samples(range(5), [0] * 5, [0] * 5), time, 30, 0.1).frame.tolist() == [0, 1, 2]
     assert len(ivt(samples([], [], []), np.zeros(0), 30, 0.1).frame) == 0
-    assert sample_times(np.array([3, 4, 4, 5]), 10).tolist() == [0.3, 0.4, 0.45, 0.5]
+    assert sample_times(np.array([3, 4, 4, 5]), Clock(10)).tolist() == [0.3, 0.4, 0.45, 0.5]
     kept = once_a_frame(samples([3, 3, 3, 4], [1, 1, 2, 1], [0] * 4, "ann"))
     assert (kept.frame.tolist(), kept.longitude.tolist()) == ([3, 3, 4], [1, 2, 1])
     np.testing.assert_allclose(unit_vectors([0, 90], [0, 0]), [[1, 0, 0], [0, 1, 0]], atol=1e-12)
+
+
+# --------------------------------------------------------------------------------------------------------------- clocks
+
+
+@given(st.integers(1, 8000), st.sampled_from([24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60000 / 1001, 60]))
+@settings(max_examples=60, deadline=None)
+def test_a_time_stamp_belongs_to_its_frame_at_every_rate(frame, fps):
+    """The catalogue keeps six digits of a rate: 23.976."""
+    rounded = float(f"{fps:.6g}")
+    shown = np.array([frame / fps, (frame + 0.99) / fps])
+    assert frames_at(shown, rounded).tolist() == Clock(rounded).frames_at(shown).tolist() == [frame, frame]
+    assert frames_at(np.array([1.0]), 23.5).tolist() == [23]
+
+
+def test_clocks_of_videos_whose_rate_varies():
+    times = np.array([0, 0.1, 0.3, 0.35, 0.9, 1.0])  # the last one ends at 1
+    clock = Clock(5, times)
+    assert clock.frames_at(np.array([0, 0.0999, 0.1, 0.29, 0.35, 0.9, 0.99, 1, 7])).tolist() == [
+        0, 0, 1, 1, 3, 4, 4, FRAMES, FRAMES]
+    np.testing.assert_allclose(clock.starts(np.array([0, 2, 4, 5, 7])), [0, 0.3, 0.9, 1, 1.4])
+    np.testing.assert_allclose(times_between([0, 3], [0, 0.6], 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1])
+    np.testing.assert_allclose(sample_times(np.array([1, 1, 3]), clock), [0.1, 0.2, 0.35])
+    assert clock.known and Clock(5).known and not Clock(0).known
 
 
 # -------------------------------------------------------------------------------------------- VR-EyeTracking and tables
@@ -163,7 +219,7 @@ def test_reads_the_data_sets_files(tmp_path):
     write_recording(path, ["\ufeff" + line(1, 0.5, 0.5), "", line(4, 0, 0), line(7, 1, 1), "  ", line(10, 0.75, 0.25)])
     (recording,), skipped = read_recording(path, Options())
     found = recording.samples
-    assert (recording.video, recording.kind, skipped) == ("012", "gaze", 0)
+    assert (recording.video, recording.kind, len(skipped)) == ("012", "gaze", 0)
     assert found.frame.tolist() == [0, 3, 6, 9]             # the files count from 1
     assert found.longitude.tolist() == [0, -180, 180, 90]   # from the left
     assert found.latitude.tolist() == [0, -90, 90, -45]     # from the bottom
@@ -176,7 +232,7 @@ def test_skips_and_counts_what_is_no_direction(tmp_path):
                            "0.1,4,for", line(0, 0.5, 0.5), line(5, "inf", 0.5), line(1e300, 0.5, 0.5),
                            line(6, "", 0.5), line(8, 0.25, 0.5)])
     (recording,), skipped = read_recording(path, Options())
-    assert skipped == 9
+    assert skipped.tolist() == list(range(1, 10))
     assert (recording.samples.frame.tolist(), recording.samples.longitude.tolist()) == ([7], [-90])
 
 
@@ -185,7 +241,7 @@ def test_reads_tables_with_columns_in_any_order(tmp_path):
     path.write_text('\ufeffLatitude, frame,video,user,longitude\r\n10,3,"a, b",ann,-20\r\n\r\n5,4,012,bob,30\r\n'
                     "91,4,012,bob,30\r\nNaN,4,012,bob,30\r\n1,2\r\n", encoding="utf-8")
     recordings, skipped = read(path, Options())
-    assert skipped == 3
+    assert skipped.tolist() == [5, 6, 7]
     assert [recording.video for recording in recordings] == ["012", "a, b"]
     assert [column.tolist() for column in recordings[0].samples] == [[4], [30], [5], ["bob"]]
     path.write_text("video,frame,longitude,latitude\n7,1,2,3\n", encoding="utf-8")
@@ -194,13 +250,14 @@ def test_reads_tables_with_columns_in_any_order(tmp_path):
 
 def test_tables_written_are_read_back(tmp_path):
     written = samples([3, 3, 7], [-180, 12.3456, 0], [90, -1.25, 0], "p01")
-    write_fixations(tmp_path / "sub/012.csv", "012", written, "head")
-    found, kind = read_fixations(tmp_path / "sub/012.csv", "012")
+    written.user[0] = 'a "b", c'
+    (tmp_path / "012.csv").write_text(fixations_text("012", written, "head"), encoding="utf-8")
+    found, kind = read_fixations(tmp_path / "012.csv", "012")
     assert kind == "head"
     for column, original in zip(found, written):
         np.testing.assert_array_equal(column, original)
-    assert read_fixations(tmp_path / "sub/013.csv", "013")[1] == ""
-    assert len(read_fixations(tmp_path / "sub/012.csv", "013")[0].frame) == 0
+    assert read_fixations(tmp_path / "013.csv", "013")[1] == ""
+    assert len(read_fixations(tmp_path / "012.csv", "013")[0].frame) == 0
 
 
 def test_wrong_files_are_one_clear_line(tmp_path):
@@ -217,5 +274,5 @@ def test_wrong_files_are_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="no column longitude and latitude"):
         read(path, Options())
     path.write_bytes(b"\xff\xfe0\x001\x00")
-    with pytest.raises(InputError, match="not a text file in UTF-8"):
+    with pytest.raises(InputError, match=r"012\.txt, line 1: this is not a text file in UTF-8"):
         read_recording(path, Options())

@@ -30,7 +30,8 @@ def read_all(path, **options):
             for when, *where in zip((recording.time if np.isnan(recording.samples.frame).any() else
                                      recording.samples.frame).tolist(),
                                     *(column.tolist() for column in recording.samples[1:]))]
-    return rows, skipped
+    assert sorted(skipped) == list(skipped)
+    return rows, len(skipped)
 
 
 def close(rows, expected):
@@ -168,6 +169,10 @@ def test_360_em_header_is_needed(tmp_path):
     path = write(tmp_path / "012_1.arff", ARFF.replace("x_head", "x_h"))
     with pytest.raises(InputError, match="no attribute x_head"):
         em_360.read(path, Options(kind="head"))
+    with pytest.raises(InputError, match=r"012.arff is not named as 360_em's files are, SUBJECT_VIDEO.arff"):
+        em_360.read(write(tmp_path / "012.arff", ARFF), OPTIONS)
+    with pytest.raises(InputError, match=r"a.csv does not begin with the names of Salient360!'s columns"):
+        salient360.read(write(tmp_path / "a.csv", "1,2,3\n"), OPTIONS)
 
 
 def test_times_become_frames():
@@ -204,6 +209,32 @@ def test_pvs_hm_without_scipy_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
     with pytest.raises(InputError, match="pip install scipy"):
         pvs_hm.read(write(tmp_path / "FULL.mat", b""), OPTIONS)
+
+
+DEGREES = st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=1, max_size=20)
+
+
+@given(DEGREES, st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_pvs_hm_and_vr_hm48(tmp_path_factory, samples, is_older):
+    path = tmp_path_factory.mktemp("pvs") / "user_02/Lion.txt"
+    line = "  16.68 {} {} -1.05 0.475 0.488\n" if is_older else "{}  {}\n"
+    rows, skipped = read_all(write(path, "".join(line.format(*sample) for sample in samples) + "0.13\n" * is_older))
+    assert skipped == 0
+    close(rows, [("Lion", "head", k // 2, -longitude, latitude, "user_02")
+                 for k, (latitude, longitude) in enumerate(samples)])
+
+
+@given(DEGREES, st.floats(0, 360))
+@settings(max_examples=25, deadline=None)
+def test_opensal360_of_any_angles(tmp_path_factory, samples, roll):
+    text = "roll,frame,yaw,timestamp,pitch\n" + "".join(
+        f"{roll},{k},{(270 - longitude) % 360},{k * 10**7},{-latitude % 360}\n"
+        for k, (latitude, longitude) in enumerate(samples, start=1))
+    rows, skipped = read_all(write(tmp_path_factory.mktemp("opensal") / "Lion/p0001.csv", text))
+    assert skipped == 0 and [row[2] for row in rows] == list(range(len(samples)))
+    for row, (latitude, longitude) in zip(rows, samples):
+        assert abs((row[3] - longitude + 180) % 360 - 180) < 1e-6 and abs(row[4] - latitude) < 1e-6
 
 
 @pytest.mark.parametrize(("yaw", "pitch", "longitude", "latitude"), [
@@ -278,6 +309,63 @@ def test_large_tables_are_read_in_parts(tmp_path, monkeypatch):
 # --------------------------------------------------------------------------------------------------- folders of files
 
 
+ONE_OF_EACH = {  # {path: text}
+    "p1/059._2017-10_ori_0.txt": "frame,1,forward,0.5,0.5,eye,0.25,0.75\nframe,2,forward,0.5,0.5,eye,nan,0.75\n",
+    "gaze_video_0002.csv": "video,id,frame,u,v\n2,7,300,0.75,0.25\n2,7,301,1.75,0.25\n",
+    "H/Scanpaths/4_Ocean_fixations.csv": "# Idx, longitude, latitude, start timestamp, duration, start frame, end "
+                                         "frame\n0,0.75,0.25,0,200,6,10\n1,0.75,-0.25,0,200,6,10\n",
+    "012_10_name.arff": ARFF + "34000,1440,270,1,1,1,0,fixation\n35000,1440,270,0.2,1,1,0,fixation\n",
+    "user_01/Lion.txt": "16.68 10 20 -1.05 0.475 0.488\n16.68 NaN 20 -1.05 0.475 0.488\n",
+    "Lion/p0001.csv": "timestamp,frame,pitch,yaw,roll\n33,3,10,180,0\n33,0,10,180,0\n",
+    "0ABCD1/0ABCD1_12.csv": "0.05,0,0,0,1,1,0,0\n0.06,0,0,0,1,1,1,0\n",
+    "ann/beach.csv": "frame;lon;lat\n3;1,5;2\n3;181;2\n"}
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_line_ends_byte_order_marks_and_blank_lines_change_nothing(tmp_path, name):
+    plain = read_all(write(tmp_path / name, ONE_OF_EACH[name]))
+    assert len(plain[0]) >= 1 and plain[1] == 1
+    for mark in ("", "\ufeff"):
+        for change in (lambda text: text.replace("\n", "\r\n"), lambda text: text + "\n \n", lambda text: text[:-1]):
+            assert read_all(write(tmp_path / name, mark + change(ONE_OF_EACH[name]))) == plain
+
+
+@st.composite
+def data_sets(draw):
+    """A folder of VR-EyeTracking as people have it: {(user, video): [(date, samples, how it is written)]}; users have a
+    part of the videos, and some of these twice."""
+    style = st.tuples(st.sampled_from([",", ";"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
+    file = st.tuples(st.sampled_from(["10-13-10-25", "10-13-10-28", "11-02-09-01"]), FRACTIONS, style)
+    pairs = st.tuples(st.sampled_from(["p001", "p002", "p045"]), st.sampled_from(["001", "059", "180", "215"]))
+    return draw(st.dictionaries(pairs, st.lists(file, min_size=1, max_size=2, unique_by=(
+        lambda one: one[0], lambda one: len(one[1]))), min_size=1, max_size=6))
+
+
+@given(data_sets(), st.sampled_from(["", "Gaze_txt_files", "VR Eye-Tracking Dataset/Gaze_txt_files/Gaze_txt_files"]))
+@settings(max_examples=25, deadline=None)
+def test_a_data_set_as_people_have_it(tmp_path_factory, data_set, place):
+    root = tmp_path_factory.mktemp("set")
+    for (user, video), files in data_set.items():
+        for date, samples, (delimiter, ending, mark) in files:
+            number = str if delimiter == "," else lambda value: str(value).replace(".", ",")
+            rows = [["frame", n, "forward", "0", "1", "eye", number(x), number(y)] for n, x, y in samples]
+            text = "".join(delimiter.join(map(str, row)) + ending for row in [*rows, rows[0][:7]])
+            path = write(root / place / user / f"{video}._2017-{date}_ori_0.txt", "\ufeff" * mark + text)
+            write(path.with_name(f"._{path.name}"), b"\0\5\x16\7Mac OS X\xff")
+    write(root / ".DS_Store", b"\0\0\0\1Bud1")
+    formats, problems, others = find_recordings(root, "", [])
+    found = collected(formats)
+    assert not problems and not others and not found.problems
+    assert {len(lines) for lines in found.bad_rows.values()} == {1}  # the row that was cut
+    expected = {}
+    for (user, video), files in data_set.items():
+        expected.setdefault(video, []).extend(
+            (n - 1, 360 * x - 180, 180 * y - 90, user) for n, x, y in max(files, key=lambda one: len(one[1]))[1])
+    assert found.videos.keys() == expected.keys()
+    for video, rows in expected.items():
+        assert sorted(zip(*(column.tolist() for column in found.videos[video].samples))) == sorted(rows)
+
+
 def test_hidden_files_pickles_and_what_is_no_recording(tmp_path):
     gaze = "frame,1,forward,0.5,0.5,eye,0.5,0.5\n"
     users = tmp_path / "VR Eye-Tracking Dataset/Gaze_txt_files/Gaze_txt_files"
@@ -299,6 +387,24 @@ def test_hidden_files_pickles_and_what_is_no_recording(tmp_path):
         find_recordings(write(tmp_path / "p1/notes.txt", "hello").parent, "", [])
 
 
+@pytest.mark.parametrize(("name", "text", "why"), [
+    ("video_0.csv", "Timestamp,PlaybackTime,UnitQuaternion.x,UnitQuaternion.y\n1,2,3,4\n", "Wu et al. 2017"),
+    ("uid-1/test0/v.txt", "0.013 0 0.996 0.02 -0.08 0.0\n0.02 1 0.8 0 -0.6 0\n", "Corbillon et al. 2017"),
+    ("av.json", '[{"pitch": 1.5, "roll": 0, "sec": 0.1, "yaw": 3}]', "AVTrack360"),
+    ("P1.json", '{"StartFrame": 1, "EndFrame": 3, "Pitch": 1, "Yaw": 2}', "CEAP-360VR"),
+    ("u1.csv", "u,v,university,category\n0.5,0.5,UCL,1\n", "there is no column frame (or time)"),
+    ("Video1.csv", "time;x\n1;2\n", "there is no column longitude and latitude (or u and v)")])
+def test_what_is_known_but_says_too_little_gets_a_line_and_is_not_guessed(tmp_path, name, text, why):
+    """Nor taken for another format: Corbillon's columns could be PVS-HM's."""
+    first = write(tmp_path / name, text)
+    write(first.with_name(f"twin_{first.name}"), text)
+    good = write(tmp_path / "zz/beach.csv", "frame,lon,lat\n3,1,2\n")
+    write(tmp_path / "package.json", "{}")
+    formats, problems, others = find_recordings(tmp_path, "", [])
+    assert (formats, others) == ({good: "table"}, [])
+    assert len(problems) == 1 and why in problems[0] and "and 1 more files like it cannot be read" in problems[0]
+
+
 @given(st.text(max_size=120))
 @settings(max_examples=80, deadline=None)
 def test_any_text_is_read_or_is_an_input_error(tmp_path_factory, text):
@@ -311,7 +417,7 @@ def test_any_text_is_read_or_is_an_input_error(tmp_path_factory, text):
         except InputError as problem:
             assert "\n" not in str(problem).strip()
             continue
-        assert skipped >= -1
+        assert all(1 <= line <= text.count("\n") + text.count("\r") + 1 for line in skipped)
         assert all(len(recording.time) == len(recording.samples.frame) for recording in recordings)
 
 
@@ -332,7 +438,7 @@ def test_of_each_user_the_file_with_most_rows_counts(tmp_path):
     assert gaze.samples.longitude.tolist() == [90] * 7 + [-90]
     assert gaze.files == [long, other]
     assert found.repeated == {short: 5}
-    assert found.bad_rows == {long: 1}
+    assert {path: lines.tolist() for path, lines in found.bad_rows.items()} == {long: [8]}
     assert collected({long: "vr_eyetracking"}, mirror=True).videos["059"].samples.longitude.tolist() == [-90] * 7
 
 
@@ -356,7 +462,7 @@ def test_files_that_cannot_be_read_are_named_and_do_not_stop_the_others(tmp_path
     found = collected(dict.fromkeys((bad, empty, good), "vr_eyetracking"))
     assert len(found.videos["059"].time) == 1
     assert len(found.videos["060"].time) == 0
-    assert found.problems == [f"{bad} is not a text file in UTF-8"]
+    assert found.problems == [f"{bad}, line 1: this is not a text file in UTF-8"]
 
 
 def test_every_format_has_the_same_two_functions():

@@ -18,8 +18,8 @@ def test_frames_extraction_from_a_shell(videos, tmp_path, script):
     assert "usage" in script("utils.py").stderr
 
 
-def test_settings_files_and_the_extraction_of_frames_import_no_torch():
-    """It takes seconds, for which `--help` need not wait."""
-    code = "import sys, settings, files, utils; print({'torch', 'torchvision', 'numba'} & sys.modules.keys())"
+def test_settings_files_extraction_and_gaze_import_no_torch():
+    """It takes seconds, for which `--help` need not wait, and 600 MB."""
+    code = "import sys, settings, files, utils, gaze; print({'torch', 'torchvision', 'numba'} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == "set()\n", result.stderr

@@ -65,11 +65,26 @@ def test_arrays_one_a_frame(tmp_path):
 def test_arrays_of_all_frames(tmp_path):
     save(tmp_path / "Video1.npy", np.stack([one_peak(1, k) for k in range(3)]))
     assert list(find_maps(tmp_path, "Video1", 0)) == [0, 1, 2]
-    found = find_maps(tmp_path, "Video1", 0, frames=[0, 3, 6])  # as many as there are extracted frames
+    found = find_maps(tmp_path, "Video1", 0, frames={0: 0, 3: 0.1, 6: 0.2})  # as many as there are extracted frames
     assert list(found) == [0, 3, 6]
     assert peak(read(found, 3)) == (1, 1)
     save(tmp_path / "v/maps.npy", np.stack([one_peak(1, k) for k in range(3)]))
     assert peak(read(find_maps(tmp_path, "v", 0), 2)) == (1, 2)
+
+
+def test_arrays_of_one_map_a_second(tmp_path):
+    """Panonut360's: the maps of the second in which each frame is shown."""
+    save(tmp_path / "Video1.npy", np.stack([one_peak(1, k) for k in range(3)]))
+    frames = {number: number / 24 for number in range(0, 84, 3)}  # 3.5 seconds: the last has no map
+    with pytest.raises(InputError, match=r"Video1.npy has 3 maps for a video of about 3 seconds: set gt_fps to 1"):
+        find_maps(tmp_path, "Video1", 0, frames)
+    found = find_maps(tmp_path, "Video1", 0, frames, 1)
+    assert list(found) == list(range(0, 72, 3))
+    assert [peak(read(found, number))[1] for number in (0, 21, 24, 69)] == [0, 0, 1, 2]
+    assert list(find_maps(tmp_path, "Video1", 0, frames, 24)) == [0]  # the first frames of the video
+    assert list(find_maps(tmp_path, "Video1", 0, {number: number / 24 for number in range(0, 840, 3)})) == [0, 1, 2]
+    with pytest.raises(InputError, match="1 maps a second"):
+        find_maps(tmp_path, "Video1", 0, {0: np.nan}, 1)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("1_a_8x4x3_32b.bin", "<f4"), ("1_a_8x4x3f_16b.bin", "<f2"),
@@ -102,6 +117,12 @@ def test_nothing_is_unpickled(tmp_path, capsys):
     with pytest.raises(InputError, match=r"w\.npy is not an array of numbers"):
         find_maps(tmp_path, "w", 0)
     assert capsys.readouterr().out == ""
+    whole = save(tmp_path / "x.npy", np.ones((3, 4, 8))).read_bytes()
+    for damaged in (b"", whole[:40], whole[:-8], whole[:8] + b"v\0" + whole[20:], whole.replace(b"(3, 4", b"(9, 4")):
+        (tmp_path / "x.npy").write_bytes(damaged)
+        open_maps.cache_clear()
+        with pytest.raises(InputError, match=r"x\.npy is not an array of numbers"):
+            find_maps(tmp_path, "x", 0)
 
 
 def test_bad_values_are_one_line(tmp_path):
@@ -144,4 +165,5 @@ def test_reference_maps(shared):
     assert peak(read(find_maps(samples / "sports360/360_Saliency_dataset_2018ECCV", "001", 1), 0)) == (1, 6)
     found = find_maps(samples / "salient360/Videos/HE/SalMaps", "1_PortoRiverside", 0)
     assert [peak(read(found, number)) for number in found] == [(1, 6), (2, 0), (3, 3)]
-    assert list(find_maps(samples / "panonut360/SaliencyMap", "Video1", 0)) == [0, 1, 2]
+    found = find_maps(samples / "panonut360/SaliencyMap", "Video1", 0, {number: number / 30 for number in range(90)}, 1)
+    assert [peak(read(found, number)) for number in (0, 30, 89)] == [(1, 6), (2, 4), (3, 2)]
