@@ -17,6 +17,8 @@ geometry = ""                   # "exact", "released" or "released_wrap"; "" = t
 results_dir = "results"         # maps as results_dir/ID/ID_FRAME.png, overlays as results_dir/ID.mp4
 sequence_length = 20            # frames per window; the recurrent state starts afresh in each window
 overlap = 4                     # frames that a window shares with the one before it, to warm up the state
+save_maps = "png"               # "png", "npy" (results_dir/ID_maps.npy, float32, with their own scale) or "both"
+regions = ""                    # (rows, columns): write results_dir/ID_regions.csv, each tile's share; "" = do not
 overlay = True                  # write results_dir/ID.mp4, the saliency over the video
 overlay_height = 720            # largest height of the overlay video, rows; live.py first reduces every frame to it
 viewer = True                   # write results_dir/ID.html, the video on the sphere, to open in a browser
@@ -26,10 +28,16 @@ save_frames = False             # True: keep the sampled frames, and their flow,
 export_file = ""                # ONNX file that export.py writes; "" = beside inference_model, ending in .onnx
 
 # Live prediction
-source = "data/videos/sample.mp4"   # a video file, the URL of a stream, or the number of a camera, the first being 0
+source = "data/videos/sample.mp4"   # a video file; live.py: or a stream's URL or a camera, 0; reframe.py: or results
 live_flow_resolution = 256      # flow_resolution of live.py: fewer rows, since there is little time
 live_port = 8360                # port of the page, http://127.0.0.1:8360; 0 = any free port
 live_file = ""                  # also write the overlay to this file (.mp4); "" = do not
+
+# Film of a virtual camera
+film_file = ""                  # the film that reframe.py makes of its source, .mp4; "" = results_dir/ID_film.mp4
+field_of_view = 90.0            # width of its picture, degrees
+top_speed = 30.0                # of the camera, degrees a second
+calm = 1.0                      # how much the camera would rather rest: 0 = follow everything, 5 = hardly ever move
 
 # Optical flow
 compute_flow = True             # True: make flow images that are missing; False: stop at the first that is missing
@@ -44,6 +52,7 @@ frames_dir = "data/frames"      # frames to train on and to evaluate on, as fram
 frames_ids = ""                 # "number" or "name": what data sets' names mean, folders or files; "" = files, checked
 gt_dir = "data/saliency_maps"   # ground-truth maps, as gt_dir/VIDEO/FRAME.png, or as docs/recordings.md lists them
 gt_first_frame = 0              # number of the first frame in the names of those maps
+gt_fps = 0.0                    # maps a second in arrays of all frames, 1 for Panonut360; 0 = one a frame
 videos_train_file = "data/train_split_VRET.txt"  # videos to train on: names on one line, separated by commas
 videos_test_file = "data/test_split_VRET.txt"    # videos to evaluate on, written likewise
 

@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 INTERRUPTED = 130   # exit code, as shells have it for Ctrl-C
-SCRIPTS = ("evaluate", "export", "gaze", "inference", "live", "optical_flow", "render", "train", "utils")
+SCRIPTS = ("evaluate", "export", "gaze", "inference", "live", "optical_flow", "reframe", "render", "train",
+           "utils")
+GRACE = 5           # seconds that threads still have after an interruption, when all that is to be saved has been saved
 PIPE_CLOSED = 141   # exit code, as shells have it for a program whose reader has gone
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -148,6 +150,10 @@ def run(main):
     if IN_CHARGE:  # nothing that comes now can change how it ends
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if code == INTERRUPTED:  # Python would wait for threads, one of which may compile or read for a minute
+            ending = threading.Timer(GRACE, os._exit, [code])
+            ending.daemon = True
+            ending.start()
     sys.exit(code)
 
 

@@ -5,8 +5,9 @@
     python inference.py --inference_model=SST_Sal_wo_OF.pth --of_available=False       a model without optical flow
     torchrun --nproc_per_node=N inference.py               several GPUs share the videos out
 
-Writes results_dir/ID/ID_FRAME.png, results_dir/ID.mp4, results_dir/ID.html (the video on the sphere; index.html lists
-them), results_dir/ID.json (which video ID is) and results_dir/run.json. An interrupted run goes on where it stopped.
+Writes results_dir/ID/ID_FRAME.png (and, as save_maps says, ID_maps.npy), results_dir/ID.mp4, results_dir/ID.html (the
+video on the sphere; index.html lists them), results_dir/ID.json (which video ID is) and results_dir/run.json. An
+interrupted run goes on where it stopped.
 
 Videos are predicted straight from the decoder. Folders of frames in videos_folder/frames are predicted as they are;
 save_frames makes them, and flow images beside them, of every video.
@@ -18,7 +19,6 @@ from errors import InputError, run  # first, since it settles the terminal and C
 import sys
 import time
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +27,24 @@ from tqdm import tqdm
 
 import config
 from distributed import barrier, join_process_group, leave_process_group, rank, sum_over_processes, world_size
-from files import checksum, clear_partials
+from files import clear_partials
 from flow.dis import MIN_ROWS
-from flow.folders import colours_in, provide_flow, resolve_flow_dir
-from flow.methods import choose_method, flow_images, flow_settings, load_flows
+from flow.folders import resolve_flow_dir
 from model import load_fitting_model, load_model
-from prediction import Output, Predictor, predict_frames, predict_sources
+from prediction import (
+    Output,
+    colours_for_each,
+    computed_colours,
+    describe_run,
+    list_sources,
+    predict_frames,
+    predict_sources,
+    predictor_of,
+)
 from provenance import check_outputs, claimed
-from results import check_results, describe, read_record, read_rows, write_record
-from settings import configure, merged, settings
-from video.catalogue import assign_ids, read_catalogue
-from video.decode import list_videos
-from video.extraction import extract_frames, folders_of_others, is_outdated
-from video.sources import VideoFile, list_frame_folders
+from results import check_results, read_record, write_record
+from settings import configure, merged, settings, tiles_of
+from video.extraction import extract_frames
 from video.unused import unused_files
 from viewer.index import write_index
 from viewer.page import linked_files
@@ -78,16 +83,6 @@ def checked_frames(frames, with_flow):
         yield frame
 
 
-def predictor_of(model, chosen, device):
-    """The `Predictor` of the settings `chosen`: config, or a namespace of its names."""
-    return Predictor(model, device, chosen.resolution, chosen.sequence_length, chosen.overlap)
-
-
-def computed_colours(chosen, device):
-    """The function that computes the flow's colour images of frames as they come, as the settings have it."""
-    return partial(flow_images, flows=load_flows(flow_settings(chosen), device), rows=chosen.flow_resolution)
-
-
 # --------------------------------------------------------------------------------------------------------- the sources
 
 
@@ -100,41 +95,6 @@ def skips_frames():
     return not (config.of_available and any(flow_dir.glob("*/*.png")))
 
 
-def list_sources(direct, problems):
-    """The folders of frames and, if `direct`, the videos that have no such folder. problems: what went wrong with other
-    videos, which is raised as InputError where there is no source at all."""
-    frames_dir = Path(config.videos_folder, "frames")
-    catalogue = read_catalogue(frames_dir)
-    sources = list_frame_folders(frames_dir, catalogue)
-    if direct:
-        rows, others = {**read_rows(config.results_dir), **catalogue}, folders_of_others(frames_dir, catalogue)
-        videos = [VideoFile(identity, path, config.stereo_layout, config.projection)
-                  for path, identity in assign_ids(list_videos(config.videos_folder), rows, others).items()]
-        outdated = {video.id for video in videos if is_outdated(video, frames_dir / video.id)}
-        for identity in sorted(outdated):
-            tqdm.write(f"{frames_dir / identity} was made from another video, or by an earlier version: the video is "
-                       "predicted", file=sys.stderr)
-        sources = [source for source in sources if source.id not in outdated]
-        sources += [video for video in videos if video.id in outdated or not (frames_dir / video.id).is_dir()]
-        sources.sort(key=lambda source: source.id)
-    if not sources:
-        nothing = (f"{frames_dir} holds no frames (folders of images, one a video)" if frames_dir.is_dir() else
-                   f"{config.videos_folder} holds neither videos nor frames of any")
-        raise InputError("\n".join(problems) or nothing)
-    return sources
-
-
-def colours_for_each(sources, device):
-    """({id: the source's function `colours`, see `windows.model_inputs`}, what was wrong with frames, a line each)."""
-    if not config.of_available:
-        return {source.id: None for source in sources}, []
-    folders = [source.id for source in sources if not isinstance(source, VideoFile)]
-    flow_dir, problems = provide_flow(Path(config.videos_folder, "frames"), folders, flow_settings(config), device)
-    computed = computed_colours(config, device) if len(folders) < len(sources) else None
-    return {source.id: partial(colours_in, flow_dir / source.id, source) if source.id in folders else computed
-            for source in sources}, problems
-
-
 # ---------------------------------------------------------------------------------------------------------- the script
 
 
@@ -142,7 +102,11 @@ def summary(results):
     """What there is of a video: one line, and another one to warn of a page that is more than one file."""
     if not results.complete:
         return f"{results.source.name}: some maps are missing, see below"
-    line = f"{results.source.name}: {results.row['samples']} maps in {results.path('')}"
+    places = {"png": [results.path("")], "npy": [results.exact.path], "both": [results.path(""), results.exact.path]}
+    line = (f"{results.source.name}: {results.row['samples']} maps in "
+            f"{' and '.join(map(str, places[config.save_maps]))}")
+    if config.regions:
+        line += f", regions {results.path('_regions.csv')}"
     if config.overlay:
         line += f", overlay {results.path('.mp4')}"
     if config.viewer:
@@ -166,15 +130,6 @@ def check_folders():
                   may_hold=["videos_folder"])
 
 
-def describe_run(model, device):
-    """What the maps of this run depend on beside frames and flow images: the description in run.json."""
-    description = describe(model, config)
-    if config.of_available and config.compute_flow:
-        description |= {"flow_method": choose_method(config.flow_method, device),
-                        "flow_resolution": config.flow_resolution, "flow_weights": checksum(config.flow_weights)}
-    return description
-
-
 def begin(direct, description):
     """What one process does before all begin: checks what is in results_dir, extracts frames where they are asked for.
     Returns what was wrong with videos, a line each."""
@@ -190,13 +145,14 @@ def predict_videos(model, device, direct, description):
     """Predicts what there is in videos_folder. Returns what was wrong with videos, a line each."""
     problems = begin(direct, description) if rank() == 0 else []
     barrier()
-    sources, since = list_sources(direct, problems)[rank()::world_size()], read_record(config.results_dir)["since"]
-    colours, bad_flow = colours_for_each(sources, device)
+    sources = list_sources(config, direct, problems)[rank()::world_size()]
+    since = read_record(config.results_dir)["since"]
+    colours, bad_flow = colours_for_each(sources, Path(config.videos_folder, "frames"), config, device)
     problems += bad_flow
     start, written = time.perf_counter(), 0
     flow_dir = resolve_flow_dir(config.optical_flow_dir, Path(config.videos_folder, "frames"))
     output = Output(config.results_dir, description, since, config.overlay, config.overlay_height, config.viewer,
-                    config.sound, flow_dir if config.of_available else None)
+                    config.sound, flow_dir if config.of_available else None, config.save_maps, tiles_of(config.regions))
     for results, problem in predict_sources(sources, colours, predictor_of(model, config, device), output):
         written += results.written
         problems += [problem] if problem else []
@@ -216,7 +172,7 @@ def main(argv):
     model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
     check_folders()
     direct = skips_frames()  # before any process writes flow
-    description = describe_run(model, device)
+    description = describe_run(model, config, device)
     with claimed(config.results_dir, description, "results_dir") if rank() == 0 else nullcontext():
         problems = predict_videos(model, device, direct, description)
     leave_process_group()

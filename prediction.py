@@ -1,7 +1,9 @@
 """From a source of frames to its maps: predicted, written and shown in one pass, in bounded memory, each stage at work
 while the others are. An interrupted run goes on where it stopped."""
 
+import sys
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +11,18 @@ import torch
 from tqdm import tqdm
 
 from errors import InputError
+from files import checksum, frame_number
 from flow.dis import MIN_ROWS
-from maps import grey_levels
-from results import VideoResults
+from flow.folders import colours_in, provide_flow
+from flow.methods import choose_method, flow_images, flow_settings, load_flows
+from maps.regions import RegionsWriter
+from results import VideoResults, describe, read_rows
+from video.catalogue import assign_ids, read_catalogue
+from video.decode import list_videos
+from video.extraction import folders_of_others, is_outdated
 from video.pipeline import read_ahead, write_behind
 from video.resize import limit_rows
+from video.sources import VideoFile, list_frame_folders
 from viewer.overlay import OverlayWriter
 from viewer.page import FRAME_ROWS, PageWriter
 from windows import finished_windows, model_inputs, split_windows, window_maps
@@ -32,6 +41,63 @@ class Predictor(NamedTuple):
     overlap: int
 
 
+def predictor_of(model, chosen, device):
+    """The `Predictor` of the settings `chosen`: config, or a namespace of its names."""
+    return Predictor(model, device, chosen.resolution, chosen.sequence_length, chosen.overlap)
+
+
+def computed_colours(chosen, device):
+    """The function `colours`, see `windows.model_inputs`, that computes flow of frames as they come, as the settings
+    have it."""
+    flows = load_flows(flow_settings(chosen), device)
+    return lambda frames, first: flow_images(frames, flows, chosen.flow_resolution)
+
+
+def colours_for_each(sources, frames_dir, chosen, device):
+    """({id: the source's function `colours`, see `windows.model_inputs`}, what was wrong with frames, a line each). The
+    flow of folders of frames, which lie in frames_dir, is kept as images."""
+    if not chosen.of_available:
+        return {source.id: None for source in sources}, []
+    folders = [source.id for source in sources if source.path.is_dir()]
+    flow_dir, problems = provide_flow(frames_dir, folders, flow_settings(chosen), device)
+    computed = computed_colours(chosen, device) if len(folders) < len(sources) else None
+    return {source.id: partial(colours_in, flow_dir / source.id, source) if source.id in folders else computed
+            for source in sources}, problems
+
+
+def list_sources(chosen, direct, problems=()):
+    """The folders of frames in videos_folder and, if `direct`, the videos that have no such folder, sorted by id.
+    problems: what went wrong with other videos, which is raised as InputError where there is no source at all."""
+    frames_dir = Path(chosen.videos_folder, "frames")
+    catalogue = read_catalogue(frames_dir)
+    sources = list_frame_folders(frames_dir, catalogue)
+    if direct:
+        rows, others = {**read_rows(chosen.results_dir), **catalogue}, folders_of_others(frames_dir, catalogue)
+        videos = [VideoFile(identity, path, chosen.stereo_layout, chosen.projection)
+                  for path, identity in assign_ids(list_videos(chosen.videos_folder), rows, others).items()]
+        outdated = {video.id for video in videos if is_outdated(video, frames_dir / video.id)}
+        for identity in sorted(outdated):
+            tqdm.write(f"{frames_dir / identity} was made from another video, or by an earlier version: the video is "
+                       "predicted", file=sys.stderr)
+        sources = [source for source in sources if source.id not in outdated]
+        sources += [video for video in videos if video.id in outdated or not (frames_dir / video.id).is_dir()]
+        sources.sort(key=lambda source: source.id)
+    if not sources:
+        nothing = (f"{frames_dir} holds no frames (folders of images, one a video)" if frames_dir.is_dir() else
+                   f"{chosen.videos_folder} holds neither videos nor frames of any")
+        raise InputError("\n".join(problems) or nothing)
+    return sources
+
+
+def describe_run(model, chosen, device):
+    """What the maps of a run depend on beside frames and flow images: the description in run.json."""
+    description = describe(model, chosen)
+    if chosen.of_available and chosen.compute_flow:
+        description |= {"flow_method": choose_method(chosen.flow_method, device),
+                        "flow_resolution": chosen.flow_resolution, "flow_weights": checksum(chosen.flow_weights)}
+    return description
+
+
 class Output(NamedTuple):
     """Where maps go, and what shows them beside them."""
 
@@ -43,6 +109,8 @@ class Output(NamedTuple):
     page: bool
     sound: bool             # whether both keep the source's
     flow_dir: object = None     # where the flow images of frames that are files lie, a path; None: nowhere
+    save_maps: str = "png"      # the forms of the maps: "png", "npy" or "both"
+    tiles: object = None        # (rows, columns) of a grid of regions whose shares are written down; None: no table
 
     @property
     def picture_rows(self):
@@ -65,7 +133,8 @@ def predict_sources(sources, colours, predictor, output):
         for source in sources:
             bar.set_description(source.id)
             flow_dir = Path(output.flow_dir, source.id) if output.flow_dir and source.path.is_dir() else None
-            results = VideoResults(output.folder, source, output.made_by, output.since, flow_dir)
+            results = VideoResults(output.folder, source, output.made_by, output.since, output.save_maps,
+                                   predictor.resolution, flow_dir)
             problem = None
             try:
                 write_results(results, predictor, colours[source.id], output, bar.update)
@@ -94,9 +163,13 @@ def write_results(results, predictor, colours, output, progress):
 
 
 def how_to_show(source, output, suffix):
-    """What the overlay (".mp4") or the page (".html") of a source depends on beside its frames and maps."""
+    """What the overlay (".mp4"), the page (".html") or the table of regions of a source depends on beside its frames
+    and maps."""
+    if suffix == "_regions.csv":
+        return {"tiles": list(output.tiles)}
     how = {"title": source.name, "rate": source.rate, "sound": output.sound}
-    return {**how, "height": output.overlay_height} if suffix == ".mp4" else how
+    tiles = output.tiles and list(output.tiles)  # as JSON keeps them
+    return how | ({"height": output.overlay_height} if suffix == ".mp4" else {"tiles": tiles})
 
 
 def pending_writers(results, output):
@@ -109,7 +182,10 @@ def pending_writers(results, output):
     if output.overlay and is_pending(".mp4"):
         writers[".mp4"] = OverlayWriter(results.path(".mp4"), source, output.overlay_height, output.sound)
     if output.page and is_pending(".html"):
-        writers[".html"] = PageWriter(results.path(".html"), source.name, source, output.sound)
+        writers[".html"] = PageWriter(results.path(".html"), source.name, source, output.sound, output.tiles)
+    if output.tiles and is_pending("_regions.csv"):
+        writers["_regions.csv"] = RegionsWriter(
+            results.path("_regions.csv"), lambda position: frame_number(source.stem(position)), *output.tiles)
     return writers
 
 
@@ -153,16 +229,14 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
 
     progress(kept)
     with (write_behind(writers) as write, read_ahead(frames_to_predict(write), FRAMES_AHEAD) as frames,
-          read_ahead(model_inputs(frames, predictor.resolution, colours), INPUTS_AHEAD) as inputs):
+          read_ahead(model_inputs(frames, predictor.resolution, colours, first), INPUTS_AHEAD) as inputs):
         windows = split_windows(inputs, length, overlap, first, kept)
         for position, saliency in window_maps(windows, predictor.model, predictor.device, is_wanted):
             picture = pictures.popleft()
             if isinstance(saliency, InputError):
                 problems.append(str(saliency))
                 continue
-            levels = results.read_map(position) if saliency is None else grey_levels(saliency)
-            if saliency is not None:
-                results.write_map(position, levels)
+            levels = results.read_map(position) if saliency is None else results.write_map(position, saliency)
             if not problems:
                 write(picture, levels, results.source.times[position])
             progress(1)

@@ -4,8 +4,9 @@
     results_dir/ID.json             which video ID is; its size, rate and length; what its maps and what shows them were
                                     made from, and the digest of each
     results_dir/.ID.maps            the same while the maps are being made: see `provenance.Ledger`
-    results_dir/ID/ID_FRAME.png     its maps
-    results_dir/ID.mp4, ID.html     what shows them
+    results_dir/ID/ID_FRAME.png     its maps, of which each one is scaled to 255
+    results_dir/ID_maps.npy         its maps with their own scale: see `maps.exact`
+    results_dir/ID.mp4, ID.html     what shows them; ID_regions.csv: see `maps.regions`
 """
 
 import json
@@ -17,8 +18,23 @@ import cv2
 from tqdm import tqdm
 
 from errors import InputError
-from files import checksum, clear_partials, list_images, read_image, read_json, write_image, write_text
-from provenance import Ledger, digest, fingerprint, fingerprint_files, is_plain, read_entries, remove_own
+from files import (
+    checksum,
+    clear_partials,
+    frame_number,
+    list_images,
+    number_images,
+    read_image,
+    read_json,
+    write_image,
+    write_text,
+)
+from maps.exact import ExactMaps
+from maps.levels import grey_levels
+from provenance import Ledger, digest, fingerprint, fingerprint_files, is_plain, is_unchanged, read_entries, remove_own
+from video.resize import resized
+from video.sources import are_times
+from video.stored_maps import StoredMap, open_maps
 
 FORMAT = 2  # of run.json and ID.json
 
@@ -42,11 +58,16 @@ def read_record(results_dir):
     return record if whole else {}
 
 
+def holds_maps(results_dir):
+    """Whether there are maps in the folder, of any video and in any form."""
+    return any(next(Path(results_dir).glob(pattern), None) for pattern in ("*/*.png", "*_maps.npy", ".*_maps.npy"))
+
+
 def check_results(results_dir, description, overwrite):
     """Since when maps of this description have been written to results_dir, seconds since 1970; now, where there are
     none or they are to be overwritten. Raises InputError where the folder holds maps of another description."""
     since = time.time()
-    if not overwrite and any(Path(results_dir).glob("*/*.png")):
+    if not overwrite and holds_maps(results_dir):
         remedy = "choose another results_dir, or --overwrite=True to replace them"
         record = read_record(results_dir)
         if not record:
@@ -82,6 +103,63 @@ def read_row(path):
     return row if row.get("id") == path.stem and is_plain(row["id"]) and isinstance(row.get("video"), str) else {}
 
 
+def content_of(path):
+    """What identifies the content of a source, a video or a folder of frames."""
+    return fingerprint_files(list_images(path)) if path.is_dir() else fingerprint(path)
+
+
+class ExactMap(StoredMap):
+    """A map of results_dir/ID_maps.npy; it stands where the path of its image could be."""
+
+    def read(self, resolution):
+        """What the image would hold, at `resolution` (height, width): uint8."""
+        return resized(grey_levels(open_maps(self.path)[self.index]), resolution)
+
+
+def find_maps(results_dir, identity):
+    """{frame number: path or ExactMap} of the maps of a video, in order; {} if there are none."""
+    if images := number_images(Path(results_dir, identity)):
+        return images
+    path, numbers = Path(results_dir, f"{identity}_maps.npy"), read_row(Path(results_dir, f"{identity}.json"))
+    if not path.is_file() or not isinstance(numbers := numbers.get("indices"), list):
+        return {}
+    if len(open_maps(path)) != len(numbers) or not all(type(number) is int for number in numbers):
+        raise InputError(f"{path} does not hold the {len(numbers)} maps that {identity}.json lists")
+    return {number: ExactMap(path, position, path) for position, number in enumerate(numbers)}
+
+
+def read_maps(results_dir, row):
+    """Yields the maps of a row, uint8 (height, width), in order of time. Raises InputError where some are missing, or
+    are not as they were written."""
+    folder, entries, count = Path(results_dir, row["id"]), read_entries(row.get("maps")), row.get("samples")
+    images = sorted((name for name in entries if not is_exact(name)), key=lambda name: frame_number(name) or 0)
+    exact = Path(results_dir, f"{row['id']}_maps.npy")
+    if (not count or count not in (len(images), len(entries) - len(images))
+            or not are_times(row.get("times"), row.get("end"), count)):
+        raise InputError(f"{folder}: some maps are missing; inference.py makes them")
+    for position in range(count):
+        path = folder / images[position] if len(images) == count else exact
+        if path == exact:
+            saliency = open_maps(path)[position] if path.is_file() and position < len(open_maps(path)) else None
+            known = saliency is not None and digest(saliency.tobytes()) == entries.get(f"{path.name}[{position}]")
+        else:
+            known = is_unchanged(path, entries[path.name])
+        if not known:
+            raise InputError(f"{path} is missing, or was changed; inference.py makes it again")
+        yield grey_levels(saliency) if path == exact else read_image(path, cv2.IMREAD_GRAYSCALE)
+
+
+def form_of(row):
+    """In which form the maps of a row are there, "png" or "npy"; "" where there are none."""
+    entries = read_entries(row.get("maps"))
+    return "" if not entries else "npy" if all(map(is_exact, entries)) else "png"
+
+
+def is_exact(name):
+    """Whether an entry of a record is one of the maps in ID_maps.npy, and not a file."""
+    return name.endswith("]")
+
+
 # ----------------------------------------------------------------------------------------------------------- one video
 
 
@@ -89,17 +167,19 @@ class VideoResults:
     """What a folder of results holds of one source of frames (see `video.sources`).
 
     made_by: what `describe` returned, and since: what `check_results` returned: maps count if they were made that way,
-    since then, from this very source. flow_dir: the folder of its flow images, if these are read from there.
+    since then, from this very source. save_maps: "png", "npy" or "both", the forms that maps of `resolution` (height,
+    width) are wanted in. flow_dir: the folder of the flow images, if these are read from there.
 
     After `prepare`, leading: how many maps there are from the first frame on, without a gap; finished: whether these
     are all maps, as an earlier run wrote down at its end.
     """
 
-    def __init__(self, results_dir, source, made_by, since, flow_dir=None):
+    def __init__(self, results_dir, source, made_by, since, save_maps, resolution, flow_dir=None):
         self.folder, self.source, self.flow_dir = Path(results_dir), source, flow_dir
         self.run = digest([made_by, since])
         self.row = read_row(self.path(".json"))
         self.ledger = Ledger(self.folder / f".{source.id}.maps", self.path(""))
+        self.exact, self.save_maps = ExactMaps(self.path("_maps.npy"), *resolution), save_maps
         self.written, self.complete = 0, False  # maps written by this object; whether all are there
 
     def path(self, suffix):
@@ -109,25 +189,38 @@ class VideoResults:
     def map_path(self, position):
         return self.path("") / f"{self.source.stem(position)}.png"
 
+    def exact_name(self, position):
+        """What an exact map is called in records."""
+        return f"{self.exact.path.name}[{position}]"
+
     def has_map(self, position):
-        """Whether the map of that frame is there, as it was written."""
-        return self.ledger.holds(self.map_path(position).name)
+        """Whether the map of that frame is there in the forms that are wanted, as it was written."""
+        return ((self.save_maps == "npy" or self.ledger.holds(self.map_path(position).name))
+                and (self.save_maps == "png" or self.ledger.entries.get(self.exact_name(position)) == digest(
+                    self.exact.read_bytes(position))))
 
     def read_map(self, position):
+        """The grey levels of a map that is there: uint8 (height, width)."""
+        if self.save_maps == "npy":
+            return grey_levels(self.exact.read(position))
         return read_image(self.map_path(position), cv2.IMREAD_GRAYSCALE)
 
-    def write_map(self, position, levels):
-        path = self.map_path(position)
-        write_image(path, levels)
-        self.ledger.note(path.name)
+    def write_map(self, position, saliency):
+        """Writes a map, float32 (height, width), and returns its grey levels, uint8."""
+        levels, path = grey_levels(saliency), self.map_path(position)
+        if self.save_maps != "npy":
+            write_image(path, levels)
+            self.ledger.note(path.name)
+        if self.save_maps != "png":
+            self.ledger.note(self.exact_name(position), self.exact.write(position, saliency))
         self.written += 1
+        return levels
 
     def identify(self):
         """What the maps are made from: the run, and the content of the source and of its flow images."""
         path = self.source.path
         made_from = {"run": self.run, "stereo_layout": self.source.stereo_layout,
-                     "projection": self.source.projection,
-                     "source": fingerprint_files(list_images(path)) if path.is_dir() else fingerprint(path)}
+                     "projection": self.source.projection, "source": content_of(path)}
         if self.flow_dir:
             made_from["flow"] = fingerprint_files(list_images(self.flow_dir))
         return made_from
@@ -150,16 +243,25 @@ class VideoResults:
             self.remove_shown(shown)
             shown = {}
         self.remove_numbered(current)
+        exact_count = sum(map(is_exact, current))
+        if not exact_count:
+            self.exact.remove()
         self.ledger.made_from, self.ledger.entries = self.made_from, current
         self.shown, self.leading = shown, 0
         while self.leading < self.source.limit and self.has_map(self.leading):
             self.leading += 1
-        self.finished = self.complete = (0 < self.leading == self.row.get("samples") == len(current)
-                                         and self.row.get("made_from") == self.made_from)
+        counts = {"png": [len(current) - exact_count], "npy": [exact_count]}
+        counts["both"] = counts["png"] + counts["npy"]
+        self.finished = self.complete = (0 < self.leading == self.row.get("samples")
+                                         and set(counts[self.save_maps]) == {self.leading}
+                                         and self.row.get("made_from") == self.made_from
+                                         and (self.save_maps == "png" or self.exact.path.exists()))
         if self.finished:
             self.ledger.path.unlink(missing_ok=True)
-        else:
-            self.ledger.begin(self.made_from, current)
+            return
+        self.ledger.begin(self.made_from, current)
+        if self.save_maps != "png":
+            self.exact.begin()
 
     def remove_numbered(self, current):
         """Removes maps ID_NUMBER.png that no record names. (The folder is one of results: its run.json says so.)"""
@@ -182,7 +284,10 @@ class VideoResults:
         meanwhile."""
         if self.identify() != self.made_from:
             raise InputError(f"{self.source.path} was changed while it was read; start again")
-        self.write_row({**self.source.describe(), "made_from": self.made_from, "maps": self.ledger.entries})
+        row = self.source.describe()
+        if self.save_maps != "png":
+            self.exact.finish(row["samples"])
+        self.write_row({**row, "made_from": self.made_from, "maps": self.ledger.entries})
         self.ledger.close()
         self.ledger.path.unlink(missing_ok=True)
         self.complete = True

@@ -51,6 +51,8 @@ def require_type(name, value, default, written):
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     kinds = [type(entry) for entry in default] if isinstance(default, tuple) else None
+    if default == "" and RULES.get(name, TEXT)[0](value):  # regions may be a pair, too
+        return value
     if type(value) is not type(default) or (kinds and [type(entry) for entry in value] != kinds):
         noun = type(default).__name__
         article = "an" if noun[0] in "aeiou" else "a"
@@ -60,7 +62,7 @@ def require_type(name, value, default, written):
 
 def parse_value(name, text, default):
     """The value of `--name=text`, which gets the type of the default. Raises InputError."""
-    if isinstance(default, str):
+    if isinstance(default, str) or (not text and RULES.get(name, TEXT)[0]("")):
         return text
     try:
         value = ast.literal_eval(text)
@@ -121,6 +123,29 @@ def is_resolution(value):
             and 2 <= value[0] <= MOST_PIXELS and 8 <= value[1] <= MOST_PIXELS and value[1] % 4 == 0)
 
 
+def tiles_of(value):
+    """(rows, columns) of a grid of regions, from a pair or its text, such as "(4, 8)"; None for "". Raises
+    ValueError."""
+    if value == "":
+        return None
+    try:
+        rows, columns = ast.literal_eval(value) if isinstance(value, str) else value
+    except (SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError("no pair") from None
+    if not all(type(count) is int and 1 <= count <= MOST_TILES for count in (rows, columns)):
+        raise ValueError("no pair of counts")
+    return rows, columns
+
+
+def are_tiles(value):
+    """Whether the value is a grid of regions, or "" for none."""
+    try:
+        tiles_of(value)
+    except ValueError:
+        return False
+    return True
+
+
 def is_plain_name(value):
     """Whether the value can only be the name of a file, and not a path to somewhere else."""
     try:
@@ -130,6 +155,7 @@ def is_plain_name(value):
 
 
 MOST_PIXELS = 2**14     # of a side of a picture
+MOST_TILES = 64         # rows or columns of a grid of regions
 
 
 LITERALS = (str, float, int, list, tuple, dict, Path, type(None))  # types that a user may write into config.py
@@ -143,12 +169,17 @@ RULES = {  # {name: (test of the value, what the value must be)}; a setting that
     "stereo_layout": one_of("mono", "top_bottom", "left_right"),
     "projection": one_of("equirectangular", "half_equirectangular", "cubemap", "eac", "dual_fisheye", ""),
     "resolution": (is_resolution, "(height, width), the width a multiple of 4 and at least 8"),
+    "regions": (are_tiles, f'(rows, columns), at most {MOST_TILES} each, or ""'),
+    "save_maps": one_of("png", "npy", "both"),
     "geometry": one_of("exact", "released", "released_wrap", ""),
     "sequence_length": whole(1, 10_000),
     "overlap": whole(0),
     "overlay_height": whole(2, MOST_PIXELS),
     "live_flow_resolution": whole(16, MOST_PIXELS),
     "live_port": whole(0, 65535),
+    "field_of_view": real(lambda degrees: 20 <= degrees <= 150, "in [20, 150], degrees"),
+    "top_speed": real(lambda speed: 1 <= speed <= 360, "in [1, 360], degrees a second"),
+    "calm": real(lambda calm: 0 <= calm <= 100, "in [0, 100]"),
     "flow_method": one_of("dis", "raft_large", "raft_small", ""),
     "flow_resolution": whole(16, MOST_PIXELS),
     "num_workers": whole(0, 256),
@@ -170,6 +201,7 @@ RULES = {  # {name: (test of the value, what the value must be)}; a setting that
     "protocol": one_of("sst_sal", "ours", ""),
     "frames_ids": one_of("number", "name", ""),
     "gt_first_frame": whole(0),
+    "gt_fps": real(lambda rate: 0 <= rate <= 1000, "in [0, 1000], maps a second"),
     "mirror_gaze": FLAG,
     "gaze_format": one_of("vr_eyetracking", "d_sav360", "salient360", "360_em", "pvs_hm", "opensal360", "nasrabadi2019",
                           "table", ""),
@@ -201,8 +233,9 @@ def validate(config):
     if are_valid(("overlap", "sequence_length")) and config.overlap >= config.sequence_length:
         problems["overlap"] = (f"overlap must be less than sequence_length ({config.sequence_length}), got "
                                f"{config.overlap}")
-    if are_valid(("live_file",)) and config.live_file and not config.live_file.endswith(".mp4"):
-        problems["live_file"] = f"live_file must end in .mp4, got {config.live_file!r}"
+    for name, value in (("live_file", config.live_file), ("film_file", config.film_file)):
+        if are_valid((name,)) and value and not value.endswith(".mp4"):
+            problems[name] = f"{name} must end in .mp4, got {value!r}"
     if (are_valid(("flow_weights", "flow_method")) and config.flow_weights
             and not config.flow_method.startswith("raft")):
         problems["flow_weights"] = ('flow_weights are for RAFT: set flow_method to "raft_large" or "raft_small", the '

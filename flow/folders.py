@@ -191,10 +191,11 @@ def missing_flows(folder, reader, flows, save_raw):
             yield folder.path / f"{folder.frames[index].stem}.png", flow, save_raw
 
 
-def colours_in(folder, source, frames):
-    """Yields the colour images of the flow of a source's frames from a folder where they have the frames' names; an
-    InputError in place of one that cannot be read. See `windows.model_inputs`."""
-    paths = (folder / f"{source.stem(position)}.png" for position, _ in enumerate(frames))
+def colours_in(folder, source, frames, first):
+    """Yields the colour images of the flow of a source's frames, the first of which has the position `first`, from a
+    folder where they have the frames' names; an InputError in place of one that cannot be read. See
+    `windows.model_inputs`."""
+    paths = (folder / f"{source.stem(position)}.png" for position, _ in enumerate(frames, first))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from in_order(pool, read_or_problem, paths)
 

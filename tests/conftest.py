@@ -40,7 +40,8 @@ from spherical_conv import SphereConv2d
 model, conv = SST_Sal(3, 1, "exact"), SphereConv2d(3, 1, 1, True, "exact")
 frames = torch.rand(1, 2, 3, 8, 8)
 """
-USES = ("with torch.inference_mode(): model(frames)\nconv(frames[0]).sum().backward()", "model(frames).sum().backward()")
+USES = ("with torch.inference_mode(): model(frames)\nconv(frames[0]).sum().backward()",
+        "model(frames).sum().backward()")
 
 
 def pytest_configure(config):

@@ -14,7 +14,7 @@ from settings import override, settings, validate
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in ("docs", "models", "benchmarks")
                                           for path in (ROOT / folder).glob("*.md"))])
-OTHERS_OPTIONS = {"check", "help", "name", "hook-type", "nproc_per_node", "minutes"}  # of scripts, pre-commit, torchrun
+OTHERS_OPTIONS = {"check", "help", "name", "hook-type", "nproc_per_node", "minutes", "rehearse"}  # of other programs
 MADE_BY_A_RUN = {"pictures/"}
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 

@@ -1,7 +1,11 @@
 import io
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
+from conftest import ROOT
 from tqdm import tqdm
 
 import errors
@@ -36,3 +40,19 @@ def test_nobody_waits_for_ever_for_progress_bars_that_an_interruption_left_locke
             assert not warned.is_alive()
     finally:
         tqdm.set_lock(before)
+
+
+def test_an_interrupted_script_does_not_wait_for_its_threads():
+    """The kernels compile in threads, which took a minute after Ctrl-C."""
+    code = """
+import threading, time, errors
+def main(argv):
+    threading.Thread(target=time.sleep, args=[60]).start()
+    raise KeyboardInterrupt
+errors.IN_CHARGE, errors.GRACE = True, 0.2
+errors.run(main)
+"""
+    start = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, time.monotonic() - start < 30) == (130, True)
+    assert ended.stderr == "\ninterrupted; the same command continues where it stopped\n"

@@ -1,5 +1,6 @@
 """inference.py as a user runs it: whole runs through the command line on small videos."""
 
+import csv
 import json
 import os
 import re
@@ -21,8 +22,11 @@ import config
 from errors import InputError, exit_code
 from files import list_images, read_image, write_image
 from inference import main, predict
-from maps import grey_levels
+from maps.exact import HEADER
+from maps.levels import grey_levels
+from model import SST_Sal, save_model
 from settings import settings
+from sphere import solid_angle
 from video.decode import sampled
 from video.encode import write_video
 from viewer.index import read_about
@@ -126,6 +130,60 @@ def test_published_models_give_the_published_maps(shared, tmp_path, script, name
     for path in list_images(golden / expected / "001"):
         ours = read_image(tmp_path / "results" / "001" / path.name, cv2.IMREAD_GRAYSCALE).astype(int)
         assert abs(ours - read_image(path, cv2.IMREAD_GRAYSCALE)).max() <= 1
+
+
+@pytest.mark.parametrize("flow", [False, True])
+@pytest.mark.parametrize("save_frames", [False, True])
+def test_the_end_of_a_video_is_predicted_again_as_it_was(infer, tmp_path, save_frames, flow):
+    """A run that goes on reads frames and flow from the middle on."""
+    save_model(SST_Sal(6 if flow else 3, 2, "exact"), tmp_path / "model.pth", {})
+    infer = partial(infer, f"--save_frames={save_frames}", "--sequence_length=3", "--overlap=1", "--viewer=False",
+                    f"--of_available={flow}", f"--inference_model={tmp_path / 'model.pth'}")
+    assert infer().returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "results").glob("*/*.png")}
+    (tmp_path / "results" / "000" / "000_0024.png").unlink()
+    assert "2 maps in" in infer().stdout
+    assert {path: path.read_bytes() for path in (tmp_path / "results").glob("*/*.png")} == before
+
+
+def test_exact_maps_are_those_of_predict_and_make_the_pictures(infer, small_model, videos, tmp_path):
+    results = tmp_path / "results"
+    assert infer("--save_maps=both", "--regions=(2, 4)", "--viewer=False").returncode == 0
+    expected = np.stack(list(predict(sampled(videos / "a.mp4"), small_model, resolution=(12, 16))))
+    exact = np.load(results / "000_maps.npy", mmap_mode="r")
+    assert exact.dtype == np.float32 and np.array_equal(exact, expected)
+    row = json.loads((results / "000.json").read_text())
+    assert len(row["indices"]) == len(row["times"]) == len(exact)
+    with (results / "000_regions.csv").open(newline="") as file:
+        names, *shares = csv.reader(file)
+    assert len(names) == 2 + 8 and [[int(line[1]), float(line[0])] for line in shares] == [
+        [index, pytest.approx(time)] for index, time in zip(row["indices"], row["times"])]
+    for index, saliency, line in zip(row["indices"], exact, shares):
+        levels = read_image(results / f"000/000_{index:04d}.png", cv2.IMREAD_GRAYSCALE)
+        assert np.array_equal(grey_levels(saliency), levels)
+        mass = (levels * solid_angle(12, 16).numpy()).reshape(2, 6, 4, 4).sum(axis=(1, 3)).ravel()
+        assert [float(share) for share in line[2:]] == pytest.approx(list(mass / mass.sum()), abs=1e-6)
+    assert "0 maps in" in infer("--save_maps=npy", "--regions=(2, 4)", "--viewer=False").stdout
+
+
+def test_exact_maps_alone_are_continued_and_follow_their_video(infer, videos, tmp_path):
+    infer = partial(infer, "--save_maps=npy", "--sequence_length=4", "--overlap=1", "--viewer=False", "--overlay=False")
+    results = tmp_path / "results"
+    assert "15 maps in" in infer().stdout and not list(results.glob("*/*.png"))
+    before = [(results / name).read_bytes() for name in ("000_maps.npy", "001_maps.npy")]
+    with (results / "000_maps.npy").open("r+b") as file:  # one number of map 5 is changed
+        file.seek(HEADER + 5 * 4 * 12 * 16)
+        file.write(b"abcd")
+    assert "3 maps in" in infer().stdout  # those of its window
+    assert [(results / name).read_bytes() for name in ("000_maps.npy", "001_maps.npy")] == before
+    assert "sequence_length=4 (now 5)" in infer("--sequence_length=5").stderr
+    (results / "000.json").unlink()  # which says what the maps were made from
+    assert "10 maps in" in infer().stdout and (results / "000_maps.npy").read_bytes() == before[0]
+    write_video(videos / "a.mp4", noise_frames(12, 32, 64, seed=5), 24)
+    assert "4 maps in" in infer().stdout and np.load(results / "000_maps.npy").shape == (4, 12, 16)
+    write_video(videos / "a.mp4", noise_frames(15, 32, 64, seed=6), 24)
+    assert "5 maps in" in infer("--save_maps=png").stdout
+    assert not list(results.glob("*000_maps.npy"))  # it was of another video
 
 
 @pytest.mark.parametrize("save_frames", [False, True])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import config
 from errors import InputError
-from settings import RULES, configure, help_text, merged, override, settings, validate
+from settings import RULES, configure, help_text, merged, override, settings, tiles_of, validate
 
 SETTINGS = {"epochs": 240, "lr": 0.8, "resolution": (240, 320), "overlay": True, "frames_dir": "frames"}
 
@@ -171,3 +171,27 @@ def test_merged_names_everything_that_is_wrong():
     assert len(lines) == 4
     for word in ("did you mean overlap?", "geometry must be", "seed must be", "overlap must be less than"):
         assert any(word in line for line in lines)
+
+
+@pytest.mark.parametrize("value, tiles", [("", None), ((2, 4), (2, 4)), ("(2, 4)", (2, 4)), ("2, 4", (2, 4))])
+def test_tiles_of_a_setting(value, tiles):
+    assert tiles_of(value) == tiles
+
+
+@pytest.mark.parametrize("value", ["2", "(0, 4)", "(2, 4, 5)", (2, 4.0), "rows", "(2, True)", "(65, 1)", "f(2)", (2,)])
+def test_tiles_that_are_no_pair_of_counts(value):
+    with pytest.raises(ValueError):
+        tiles_of(value)
+
+
+def test_regions_are_text_or_a_pair():
+    assert merged(config, {"regions": (2, 4)}).regions == (2, 4)
+    chosen = merged(config, {})
+    for regions, argument, expected in (("", "--regions=(2, 4)", "(2, 4)"), ((3, 3), "--regions=", ""),
+                                        ((3, 3), "--regions=(2, 4)", (2, 4))):
+        chosen.regions = regions
+        override(chosen, [argument])
+        validate(chosen)
+        assert chosen.regions == expected
+    with pytest.raises(InputError, match=r'regions must be \(rows, columns\), at most 64 each, or "", got "\(0, 4\)"'):
+        merged(config, {"regions": "(0, 4)"})

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 
 from inference import predict
-from maps import grey_levels
+from maps.levels import grey_levels
 from model import load_model
 from video.decode import sampled
 from windows import model_inputs

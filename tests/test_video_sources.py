@@ -28,8 +28,10 @@ def test_a_folder_of_frames(folders):
     assert [source.stem(position) for position in range(5)] == [f"007_{index:04d}" for index in range(5)]
     row = source.describe()
     assert (row["samples"], row["width"], row["height"], row["bytes"]) == (5, 24, 12, source.bytes)
-    flow = list(colours_in(folders / "flow" / "007", source, iter(frames)))
+    flow = list(colours_in(folders / "flow" / "007", source, iter(frames), 0))
     assert [image.shape for image in flow] == [(12, 24, 3)] * 5
+    last, = colours_in(folders / "flow" / "007", source, iter(frames[4:]), 4)
+    assert (last == flow[4]).all() and (last != flow[0]).any()
 
 
 def test_the_catalogue_says_which_video_frames_are_of(folders):
@@ -52,7 +54,7 @@ def test_a_bad_frame_is_a_problem_in_its_place(folders, spoil, message):
 def test_missing_flow_is_a_problem_in_its_place(folders):
     (folders / "flow/007/007_0003.png").unlink()
     source = FrameFolder(folders / "frames" / "007")
-    flow = list(colours_in(folders / "flow" / "007", source, source.frames()))
+    flow = list(colours_in(folders / "flow" / "007", source, source.frames(), 0))
     assert "007_0003.png does not exist" in str(flow[3]) and sum(isinstance(image, InputError) for image in flow) == 1
 
 

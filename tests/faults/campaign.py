@@ -1,6 +1,7 @@
 """Random faults and what must hold after each: the result is that of a run without the fault, byte for byte, or the run
 is refused in clear lines; there is no traceback and no hang, and nothing of the user's is lost."""
 
+import faulthandler
 import json
 import os
 import random
@@ -18,11 +19,11 @@ import numpy as np
 import torch
 
 import config
+import errors
 import evaluate
 import gaze
 import inference
 import train
-from errors import exit_code
 from files import list_images, write_image
 from model import SST_Sal, save_model
 from settings import settings
@@ -60,9 +61,11 @@ def run(script, folder, arguments, end=None, after=0.0, limit=LIMIT):
             os.kill(child, end)
             end = None
         elif time.monotonic() - start > limit:
+            os.kill(child, signal.SIGUSR1)  # it prints where its threads are
+            time.sleep(1)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise Failure(f"{script} hangs: {log.read_text(errors='replace')[-500:]}")
+            raise Failure(f"{script} hangs: {log.read_text(errors='replace')[-4000:]}")
         else:
             time.sleep(0.002)
     text = log.read_text(errors="replace")
@@ -82,12 +85,16 @@ def child_main(script, folder, arguments, log):
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        signal.signal(signal.SIGTERM, interrupt)
+        faulthandler.register(signal.SIGUSR1, file=sys.stderr)
+        signal.signal(signal.SIGTERM, errors.interrupt)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.set_num_threads(1)
         for name, value in DEFAULTS.items():
             setattr(config, name, value)
-        code = exit_code(lambda: MAINS[script](arguments))
+        sys.argv, errors.IN_CHARGE = [script, *arguments], True
+        errors.run(MAINS[script])
+    except SystemExit as end:
+        code = end.code
     except KeyboardInterrupt:  # before the script has begun
         code = 130
     except BaseException:
@@ -97,10 +104,6 @@ def child_main(script, folder, arguments, log):
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
 
 
 # ------------------------------------------------------------------------------------------------------------- material
@@ -131,16 +134,18 @@ def ways(rng):
     flow = rng.random() < 0.4
     return [*SMALL, "--videos_folder=videos", f"--of_available={flow}", "--flow_method=dis", "--viewer=False",
             f"--inference_model=model{6 if flow else 3}.pth", f"--save_frames={rng.random() < 0.4}",
-            f"--overlay={rng.random() < 0.5}"]
+            f"--overlay={rng.random() < 0.5}", f"--save_maps={rng.choice(('png', 'png', 'npy', 'both'))}"]
 
 
-def maps_by_video(results):
-    """{video: {number of the frame: bytes of its map}} of a folder of results."""
+def maps_by_video(results, form):
+    """{video: the bytes of its maps} of a folder of results, in the form that save_maps says."""
     found = {}
     for row in results.glob("*.json"):
         if row.name != "run.json":
-            images = list_images(results / row.stem) if (results / row.stem).is_dir() else []
-            found[json.loads(row.read_text())["video"]] = [path.read_bytes() for path in images]
+            images = list_images(results / row.stem) if (results / row.stem).is_dir() and form != "npy" else []
+            exact = [results / f"{row.stem}_maps.npy"] if form != "png" else []
+            found[json.loads(row.read_text())["video"]] = [
+                path.read_bytes() for path in images + exact if path.exists()]
     return found
 
 
@@ -148,7 +153,8 @@ def require_equal(folder, arguments):
     """Raises Failure unless results/ holds what a fresh run of the same arguments gives."""
     shutil.rmtree(folder / "fresh", ignore_errors=True)
     code, text = run("inference", folder, [*arguments, "--results_dir=fresh"])
-    expected, ours = maps_by_video(folder / "fresh"), maps_by_video(folder / "results")
+    form = next(argument for argument in arguments if argument.startswith("--save_maps=")).partition("=")[2]
+    expected, ours = maps_by_video(folder / "fresh", form), maps_by_video(folder / "results", form)
     for video in sorted(expected):
         if ours.get(video) != expected[video]:
             same = sum(a == b for a, b in zip(ours.get(video, []), expected[video]))
@@ -178,8 +184,8 @@ def edit_videos(folder, rng):
     videos = sorted((folder / "videos").glob("*.mp4"))
     path, other = rng.choice(videos), rng.choice(videos)
     results, frames = folder / "results", folder / "videos" / "frames"
-    kept = [*results.glob("*.json"), *results.glob("*/*.png"), *frames.glob("*/*.png"), *frames.glob("*.csv"),
-            *(folder / "videos" / "optical_flow").glob("*/*.png")]
+    kept = [*results.glob("*.json"), *results.glob("*/*.png"), *results.glob("*_maps.npy"), *frames.glob("*/*.png"),
+            *frames.glob("*.csv"), *(folder / "videos" / "optical_flow").glob("*/*.png")]
     choice = rng.randrange(11)
     if choice == 0:
         new_video(path, rng)
@@ -208,7 +214,7 @@ def edit_videos(folder, rng):
         if results in first.parents and results in second.parents:
             first.write_bytes(second.read_bytes())
     elif choice == 9:
-        maps = list(results.glob("*/*.png"))
+        maps = [*results.glob("*/*.png"), *results.glob("*_maps.npy")]
         if maps:
             chosen = rng.choice(maps)
             chosen.write_bytes(chosen.read_bytes()[:rng.randrange(60)])
