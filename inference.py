@@ -44,7 +44,7 @@ from prediction import (
 from provenance import check_outputs, claimed
 from results import check_results, read_record, write_record
 from settings import configure, merged, settings, tiles_of
-from video.extraction import extract_frames
+from video.extraction import clear_unfinished, extract_frames
 from video.unused import unused_files
 from viewer.index import write_index
 from viewer.page import linked_files
@@ -135,8 +135,11 @@ def begin(direct, description):
     Returns what was wrong with videos, a line each."""
     since = check_results(config.results_dir, description, config.overwrite)
     clear_partials(config.results_dir)
-    problems = (unused_files(config.videos_folder) if direct else
-                extract_frames(config.videos_folder, config.stereo_layout, config.projection))
+    if direct:
+        clear_unfinished(Path(config.videos_folder, "frames"))
+        problems = unused_files(config.videos_folder)
+    else:
+        problems = extract_frames(config.videos_folder, config.stereo_layout, config.projection)
     write_record(config.results_dir, description, since, settings(config))
     return problems
 

@@ -166,6 +166,18 @@ def claimed(folder, purpose, setting, part=""):
         os.close(descriptor)
 
 
+def is_claimed(folder, part=""):
+    """Whether a living process has claimed the folder, or that part of it."""
+    try:
+        descriptor = os.open(Path(folder, f".{part}in-use"), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 # ------------------------------------------------------------------------------------------------- inputs and outputs
 
 

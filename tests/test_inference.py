@@ -25,6 +25,7 @@ from inference import main, predict
 from maps.exact import HEADER
 from maps.levels import grey_levels
 from model import SST_Sal, save_model
+from provenance import claimed
 from settings import settings
 from sphere import solid_angle
 from video.decode import sampled
@@ -144,6 +145,17 @@ def test_the_end_of_a_video_is_predicted_again_as_it_was(infer, tmp_path, save_f
     (tmp_path / "results" / "000" / "000_0024.png").unlink()
     assert "2 maps in" in infer().stdout
     assert {path: path.read_bytes() for path in (tmp_path / "results").glob("*/*.png")} == before
+
+
+def test_what_a_killed_extraction_left_is_removed_unless_one_is_at_work(infer, videos):
+    left, foreign = videos / "frames" / ".007.partial", videos / "frames" / ".008.partial"
+    for folder, name in ((left, ".made-from.json"), (left, "007_0000.png"), (foreign, "mine.txt")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    with claimed(videos / "frames", None, "videos_folder"):
+        assert infer("--overlay=False", "--viewer=False").returncode == 0 and left.is_dir()
+    assert infer("--overlay=False", "--viewer=False").returncode == 0
+    assert not left.exists() and (foreign / "mine.txt").is_file()
 
 
 def test_exact_maps_are_those_of_predict_and_make_the_pictures(infer, small_model, videos, tmp_path):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from errors import InputError
 from files import clear_partials, list_folders, list_images, read_json, write_image, write_text
-from provenance import claimed, fingerprint
+from provenance import claimed, fingerprint, is_claimed
 from video.catalogue import assign_ids, assign_names, read_catalogue, write_catalogue
 from video.decode import list_videos
 from video.pipeline import in_order
@@ -56,6 +56,15 @@ def remove_folder(folder, identity):
                              "it away") from None
 
 
+def clear_unfinished(frames_dir):
+    """Removes the folders, half full, that killed extractions left, if none is at work."""
+    left = [path for path in Path(frames_dir).glob(".*.partial")
+            if (path / MARK).is_file() or (path.is_dir() and not any(path.iterdir()))]
+    if left and not is_claimed(frames_dir):
+        for path in left:
+            remove_folder(path, path.name[1:-len(".partial")])
+
+
 def extract_frames(videos_folder, stereo_layout, projection="", by_name=False):
     """Extracts the frames of every video in a folder that has none yet, and returns a list of problems, one line for
     each video that has one and each file that is not used.
@@ -68,6 +77,7 @@ def extract_frames(videos_folder, stereo_layout, projection="", by_name=False):
     if not videos_folder.is_dir():
         raise InputError(f"the folder {videos_folder} does not exist; set videos_folder to a folder of videos")
     frames_dir = videos_folder / "frames"
+    clear_unfinished(frames_dir)
     rows = read_catalogue(frames_dir)
     problems, unfinished = unused_files(videos_folder), []
     videos = list_videos(videos_folder)
@@ -112,7 +122,7 @@ def extract_video(video, frames_dir, bar):
     """Writes the frames of a `VideoFile` to frames_dir/ID, all or none, and returns its row of the catalogue. bar: a
     tqdm that counts the frames. Raises InputError if the video cannot be read."""
     folder, partial = frames_dir / video.id, frames_dir / f".{video.id}.partial"
-    remove_folder(partial, video.id)
+    remove_folder(partial, video.id)  # of an extraction that was killed just now
     try:
         partial.mkdir()
         write_text(partial / MARK, json.dumps(identify(video)))

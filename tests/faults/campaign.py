@@ -209,9 +209,10 @@ def edit_videos(folder, rng):
             os.utime(each, (when, when))
     elif choice == 7 and kept:
         rng.choice(kept).unlink()
-    elif choice == 8 and len(kept) > 1:
-        first, second = rng.sample(kept[:len(list(results.rglob("*.*")))], 2)
-        if results in first.parents and results in second.parents:
+    elif choice == 8:
+        written = [each for each in kept if results in each.parents]
+        if len(written) > 1:
+            first, second = rng.sample(written, 2)
             first.write_bytes(second.read_bytes())
     elif choice == 9:
         maps = [*results.glob("*/*.png"), *results.glob("*_maps.npy")]
