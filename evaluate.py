@@ -11,6 +11,12 @@ simple baselines. Writes evaluation_dir/table.md, scores.png, frames.png, videos
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 import math
 from pathlib import Path
 
@@ -18,7 +24,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-import config
 import results
 from distributed import choose_device
 from files import checksum, frame_number, read_json, read_split, write_figure, write_text

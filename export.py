@@ -17,6 +17,12 @@ it loads the file.
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 import io
 import warnings
 from pathlib import Path
@@ -25,7 +31,6 @@ import numpy as np
 import torch
 from torch import nn
 
-import config
 from files import checksum, replacing
 from kernels import reference
 from model import latitude_channels, load_model

@@ -15,6 +15,12 @@ spreads as a Gaussian of great-circle distance.
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config, others=("--check",))  # before PyTorch and other packages are imported, which takes seconds
+
 import json
 import math
 import os
@@ -27,7 +33,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-import config
 from files import (
     clear_partials,
     list_folders,

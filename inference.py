@@ -16,6 +16,12 @@ save_frames makes them, and flow images beside them, of every video.
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 import sys
 import time
 from contextlib import nullcontext
@@ -25,7 +31,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import config
 from distributed import barrier, join_process_group, leave_process_group, rank, sum_over_processes, world_size
 from files import clear_partials
 from flow.dis import MIN_ROWS

@@ -12,6 +12,12 @@ while there is no time for it is dropped, so what is shown does not fall behind.
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 import signal
 import threading
 import time
@@ -26,9 +32,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-import config
+from checks import printable
 from distributed import choose_device
-from files import printable
 from flow.colours import flow_to_colour
 from flow.dis import MIN_ROWS, dis_flow, dis_flows
 from flow.methods import flow_settings, load_flows

@@ -12,9 +12,14 @@ largest motion *of that frame*, as in RAFT's own viewer. No motion anywhere is w
 from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 from pathlib import Path
 
-import config
 from distributed import choose_device
 from files import list_folders
 from flow.folders import provide_flow, resolve_flow_dir

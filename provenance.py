@@ -17,8 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from checks import plain_name
 from errors import InputError
-from files import HOST, fcntl, is_still, lock, plain_name, read_json, write_text
+from files import HOST, fcntl, is_still, lock, read_json, write_text
 
 ENDS = 2**20            # bytes at either end of a file that a fingerprint reads
 ENDS_OF_MANY = 2**16    # the same of one of many files: at the end of a PNG are the checksums of its pixels

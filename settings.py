@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from errors import InputError
-from files import plain_name
+from checks import plain_name
+from errors import InputError, exit_code
 
 # ----------------------------------------------------------------------------------------------- names and their values
 
@@ -282,3 +282,11 @@ def configure(config, argv):
         print(help_text(config, sys.modules["__main__"]))
         sys.exit(0)
     report_together([partial(override, config, argv), partial(apply_protocol, config, argv), partial(validate, config)])
+
+
+def answer_at_once(config, others=()):
+    """What a script does before its slow imports: `--help`, or a command line with mistakes, ends it at once. others:
+    arguments that are not settings."""
+    code = exit_code(lambda: configure(config, [argument for argument in sys.argv[1:] if argument not in others]))
+    if code:
+        sys.exit(code)

@@ -10,6 +10,12 @@ resume) and best.pt (the model with the lowest validation loss, also saved as mo
 from errors import INTERRUPTED, InputError, run  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
+import config
+from settings import answer_at_once
+
+if __name__ == "__main__":
+    answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
+
 import math
 import os
 import sys
@@ -25,7 +31,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-import config
 import distributed
 from dataset import PADDING, EpochBatches, TrainingWindows, batches_on, find_videos, split_videos
 from devices import Captured, Readouts, upload

@@ -20,12 +20,12 @@ import torchvision
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import report  # noqa: E402
-from distributed import choose_device  # noqa: E402
-from files import write_image  # noqa: E402
-from flow.folders import make_flow  # noqa: E402
-from flow.methods import FlowSettings, load_flows  # noqa: E402
-from video.decode import all_frames  # noqa: E402
+from benchmarks import report
+from distributed import choose_device
+from files import write_image
+from flow.folders import make_flow
+from flow.methods import FlowSettings, load_flows
+from video.decode import all_frames
 
 
 def main(method="dis", height="512", count="48"):

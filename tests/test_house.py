@@ -16,18 +16,19 @@ ROOMS = {
     "sphere": "",
     "devices": "",
     "kernels": "sphere",
-    "files": "errors",
+    "checks": "errors",
+    "files": "checks errors",
     "maps": "files",
-    "provenance": "errors files",
+    "provenance": "checks errors files",
     "model_files": "errors",
-    "settings": "errors files",
+    "settings": "checks errors",
     "distributed": "errors",
     "spherical_conv": "kernels sphere",
     "published_weights": "errors model_files",
     "model": "errors files model_files published_weights sphere spherical_conv",
     "loss": "sphere",
     "metrics": "sphere",
-    "video": "errors files provenance",
+    "video": "checks errors files provenance",
     "flow": "errors files provenance video",
     "viewer": "errors files maps sphere video",
     "reframing": "sphere video",
@@ -168,3 +169,13 @@ def test_config_holds_exactly_what_is_read():
     assert names <= used, f"nothing reads {names - used}"
     for setting, place in read["config"].items():
         assert setting in names or setting.startswith("__"), f"{place} reads config.{setting}, which is not there"
+
+
+def test_scripts_answer_before_their_slow_imports():
+    for name in SCRIPTS:
+        if "settings" in {imported for _, imported in imports(name, inside_functions=False)} and name != "utils":
+            body = [node for node in parse(name).body if not isinstance(node, ast.Expr)]
+            texts = [ast.unparse(node) for node in body[:4]]
+            assert texts[0].startswith("from errors import") and texts[1:3] == [
+                "import config", "from settings import answer_at_once"], name
+            assert texts[3].startswith("if __name__ == '__main__':\n    answer_at_once(config"), name

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks import plain_name, whole_number
 from errors import InputError
-from files import HOST, clear_partials, plain_name, read_json, replacing, whole_number
+from files import HOST, clear_partials, read_json, replacing
 from provenance import ENDS, Ledger, check_outputs, claimed, fingerprint, fingerprint_files, remove_own
 
 

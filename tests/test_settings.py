@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +110,11 @@ def test_help_lists_every_setting_with_default_and_comment(script):
     assert "warm up the state" in result.stdout
 
 
+def test_help_and_wrong_options_import_nothing_that_takes_time():
+    code = "import sys, config, settings; print(sorted({'torch', 'cv2', 'numpy', 'av', 'numba'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"
+
+
 def test_help_says_of_every_setting_what_its_line_in_config_says():
     listed = [line.split() for line in help_text(config, SimpleNamespace(__doc__="")).splitlines()]
     source = (ROOT / "config.py").read_text(encoding="utf-8")
@@ -193,5 +200,5 @@ def test_regions_are_text_or_a_pair():
         override(chosen, [argument])
         validate(chosen)
         assert chosen.regions == expected
-    with pytest.raises(InputError, match=r'regions must be \(rows, columns\), at most 64 each, or "", got "\(0, 4\)"'):
+    with pytest.raises(InputError, match=r"""regions must be \(rows, columns\), at most 64 each, or "", got '\(0, 4\)'"""):
         merged(config, {"regions": "(0, 4)"})

@@ -6,8 +6,9 @@ import re
 from itertools import count
 from pathlib import Path
 
+from checks import plain_name, printable, whole_number
 from errors import InputError
-from files import plain_name, printable, read_text, whole_number, write_text
+from files import read_text, write_text
 
 COLUMNS = ("id", "video", "bytes", "fps", "width", "height", "frames", "step", "samples", "stereo_layout", "projection",
            "problem")  # step 0: the frames at every eighth of a second

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from checks import printable
 from errors import InputError
-from files import printable
 from video.colour import to_bgr
 from video.containers import declarations, tear
 from video.projection import Layout, Views, declared_layout, warn

@@ -3,8 +3,8 @@
 from itertools import islice
 from pathlib import Path
 
+from checks import printable
 from errors import InputError
-from files import printable
 from video.colour import to_bgr
 from video.decode import SAMPLES_PER_SECOND, VideoReader, probe
 from video.projection import PROJECTIONS, UPRIGHT, WATCHED, WHOLE, Views, degrees, effective_layout

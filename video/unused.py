@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from checks import printable
 from errors import InputError
-from files import IMAGE_SUFFIXES, printable
+from files import IMAGE_SUFFIXES
 from video.decode import is_video, open_video
 
 GOPRO = "export it as equirectangular .mp4 with GoPro Player (or the Quik app)"
