@@ -9,7 +9,7 @@ Eight frames a second get a map each, one frame after it came: a frame's optical
 while there is no time for it is dropped, so what is shown does not fall behind. Ctrl-C ends it and finishes the file.
 """
 
-from errors import InputError, run  # first, since it settles the terminal and Ctrl-C
+from errors import InputError, run, say  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
 import config
@@ -41,6 +41,7 @@ from maps.levels import grey_levels
 from model import load_fitting_model
 from provenance import check_outputs
 from settings import configure
+from spherical_conv import compile_kernels
 from video.colour import to_bgr
 from video.decode import SAMPLES_PER_SECOND, VideoReader, open_stream, probe, stream_pictures, views_of
 from video.pipeline import END, delivered, join_thread, read_ahead, serial_opencv, write_behind
@@ -298,6 +299,7 @@ def main(argv):
     flow = flow_of_pair(load_flows(flow_settings(config), device)) if config.of_available else None
     source = Source(config.source, config.stereo_layout, config.overlay_height, config.projection)
     windows = model, config.sequence_length, config.overlap, device
+    compile_kernels(device, say)
     SteppedWindows(*windows)(np.zeros((*config.resolution, model.input_dim), np.uint8))  # the first one takes seconds
     with serial_opencv(), LivePage(config.live_port, source.name) as page:
         print(f"{source.name}: look at {page.address} (Ctrl-C ends)", flush=True)

@@ -17,6 +17,7 @@ from flow.folders import colours_in, provide_flow
 from flow.methods import choose_method, flow_images, flow_settings, load_flows
 from maps.regions import RegionsWriter
 from results import VideoResults, describe, read_rows
+from spherical_conv import compile_kernels
 from video.catalogue import assign_ids, read_catalogue
 from video.decode import list_videos
 from video.extraction import folders_of_others, is_outdated
@@ -230,6 +231,7 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
     progress(kept)
     with (write_behind(writers) as write, read_ahead(frames_to_predict(write), FRAMES_AHEAD) as frames,
           read_ahead(model_inputs(frames, predictor.resolution, colours, first), INPUTS_AHEAD) as inputs):
+        compile_kernels(predictor.device, partial(tqdm.write, file=sys.stderr))  # while the first frames are decoded
         windows = split_windows(inputs, length, overlap, first, kept)
         for position, saliency in window_maps(windows, predictor.model, predictor.device, is_wanted):
             picture = pictures.popleft()

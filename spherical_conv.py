@@ -1,6 +1,7 @@
 """Convolution and max-pooling on the sphere, for equirectangular images (paper, section 3.1): the modules, and which
 kernels serve them. kernels/taps.py says where they read."""
 
+import time
 import warnings
 from functools import lru_cache
 
@@ -61,6 +62,17 @@ def warn_without_numba():
     """Warns once in a process."""
     warnings.warn(f"numba cannot be used ({why_not_cpu}): without it the network is about 12 times slower on a CPU. "
                   "To install it: pip install -r requirements.txt", RuntimeWarning, stacklevel=2)
+
+
+def compile_kernels(device, say, training=False):
+    """Compiles the kernels that serve a model on the device, where they are compiled and have not been before. say is
+    called with a line before that and with one after it."""
+    if torch.device(device).type != "cpu" or cpu is None or cpu.are_compiled(training):
+        return
+    say(f"compiling the network's kernels for this processor, once: about {30 if training else 15} s")
+    start = time.perf_counter()
+    cpu.compile_ahead(training)
+    say(f"compiled, in {time.perf_counter() - start:.0f} s")
 
 
 class SphereConv2d(nn.Module):

@@ -7,7 +7,7 @@ A run's folder, runs_data_dir/RUN, gets its settings, log.jsonl, curves.png, pic
 resume) and best.pt (the model with the lowest validation loss, also saved as models_dir/MODEL_NAME.pth at the end).
 """
 
-from errors import INTERRUPTED, InputError, run  # first, since it settles the terminal and Ctrl-C
+from errors import INTERRUPTED, InputError, run, say  # first, since it settles the terminal and Ctrl-C
 
 # isort: split
 import config
@@ -41,6 +41,7 @@ from loss import SphericalKLDiv
 from model import SST_Sal, load_model, save_model, save_state, widen
 from provenance import check_outputs, claimed
 from settings import configure, settings, validate
+from spherical_conv import compile_kernels
 from training import run_folder
 from training.augmentation import augment
 from training.checkpoint import check_same, load_state, make_state, model_args, new_epoch, restore
@@ -393,6 +394,7 @@ def main(argv):
     resumed = settle_settings(argv)
     check_folders()
     device = distributed.join_process_group(config.device)
+    compile_kernels(device, say, training=True)
     setup, progress, history = make_setup(resumed, device)
     writes = distributed.rank() == 0
     folder, checkpoints = open_folders(progress["epoch"] + 1) if writes else (None, None)

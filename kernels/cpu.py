@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from kernels import cpu_lstm
 from kernels.cpu_lstm import BandRange, Gradients, Inputs, LSTMGradient, LSTMState
 from kernels.gemm import COLUMNS, PIXELS, ROWS, pack, padded
+from kernels.simd import is_kept
 from kernels.taps import row_taps
 from kernels.threads import for_each, scratch
 
@@ -302,3 +303,21 @@ class MaxPool(torch.autograd.Function):
 
         for_each_group(compute, group_bands(H, W, C, ctx.stride, ctx.geometry), B)
         return grad_x, None, None
+
+
+# ----------------------------------------------------------------------------------------------------------- compiling
+
+
+def are_compiled(training):
+    """Whether what a model needs was compiled on this processor before, also for training."""
+    return is_kept("cpu_lstm.max_pool_bands_backward" if training else "cpu_lstm.max_pool_bands")
+
+
+def compile_ahead(training):
+    """Compiles what a model needs, also for training, which takes a while."""
+    image, weight, bias = torch.zeros(1, 1, 2, 4), torch.zeros(4, 2, 3, 3), torch.zeros(4)
+    with torch.set_grad_enabled(training):
+        hidden, cell = lstm_step(image, image, image, weight.requires_grad_(training), bias, "exact")
+        pooled = max_pool(hidden, 2, "exact")
+        if training:
+            (pooled.sum() + cell.sum()).backward()

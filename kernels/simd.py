@@ -28,9 +28,10 @@ def cache_folder():
     """The folder that keeps compiled functions for the next process, or None where nothing can be written.
 
     There is one folder for each state of kernels/*.py, since numba itself notices changes of a function's own file
-    only, and for each name of this module, which is another one for torch.hub and stands in what is kept.
+    only; for each name of this module, which is another one for torch.hub and stands in what is kept; and for each kind
+    of processor.
     """
-    here, digest = Path(__file__).parent, hashlib.sha256(__name__.encode())
+    here, digest = Path(__file__).parent, hashlib.sha256(f"{__name__} {binding.get_host_cpu_name()}".encode())
     for file in sorted(here.glob("*.py")):
         digest.update(file.read_bytes())
     for parent in (numba.config.CACHE_DIR or here / "__pycache__", "~/.cache/sst_sal"):
@@ -42,6 +43,11 @@ def cache_folder():
         except (OSError, RuntimeError):  # nothing can be written there, or the user has no home folder
             continue
     return None
+
+
+def is_kept(name):
+    """Whether the compiled function of that name, "cpu_lstm.lstm_bands", is in `cache_folder`."""
+    return cache_folder() is not None and any(Path(cache_folder()).rglob(f"{name}-*.nbc"))
 
 
 def compiled(function):

@@ -33,21 +33,15 @@ def pytest_addoption(parser):
 
 
 # What the kernels compile to serves all processes (kernels/simd.py), and two processes compile it in half the time.
-COMPILING = """
-import torch
-from model import SST_Sal
-from spherical_conv import SphereConv2d
-model, conv = SST_Sal(3, 1, "exact"), SphereConv2d(3, 1, 1, True, "exact")
-frames = torch.rand(1, 2, 3, 8, 8)
-"""
-USES = ("with torch.inference_mode(): model(frames)\nconv(frames[0]).sum().backward()",
-        "model(frames).sum().backward()")
+COMPILING = ("from kernels.cpu import compile_ahead; compile_ahead(True)",
+             "import torch; from spherical_conv import SphereConv2d; "
+             "SphereConv2d(1, 1, 1, True, 'exact')(torch.zeros(1, 1, 2, 4)).sum().backward()")
 
 
 def pytest_configure(config):
     """Compiles the kernels before the workers start, or each of them would, at the same time."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        for compiling in [subprocess.Popen([sys.executable, "-c", COMPILING + use], cwd=ROOT) for use in USES]:
+        for compiling in [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for code in COMPILING]:
             compiling.wait()
 
 

@@ -34,7 +34,7 @@ ROOMS = {
     "reframing": "sphere video",
     "windows": "devices errors flow model video",
     "results": "errors files flow maps provenance video viewer windows",
-    "prediction": "errors files flow maps results video viewer windows",
+    "prediction": "errors files flow maps results spherical_conv video viewer windows",
     "dataset": "devices errors files video",
     "training": "distributed errors files model_files",
     "recordings": "errors files sphere",

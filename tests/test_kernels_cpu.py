@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from benchmarks.straightforward import expand
 from kernels import cpu_lstm
-from kernels.cpu import RecycledMemory
+from kernels.cpu import RecycledMemory, are_compiled, compile_ahead
 from kernels.cpu_sampling import gather_taps, scatter_taps
 from kernels.simd import compiled
 from kernels.taps import GEOMETRIES, row_taps
+from spherical_conv import compile_kernels
 
 SIZES = st.tuples(st.integers(1, 11), st.integers(2, 40).map(lambda half: 2 * half), st.sampled_from([1, 2]))
 
@@ -114,3 +116,14 @@ def test_memory_is_recycled_when_nobody_holds_it():
     del first
     gc.collect()
     assert RecycledMemory(3, 5).memory.data_ptr() == address
+
+
+def test_what_has_to_be_compiled_is_said_before_and_after(monkeypatch):
+    compile_ahead(training=True)
+    lines = []
+    compile_kernels("cpu", lines.append, training=True)
+    compile_kernels("cuda", lines.append)
+    assert are_compiled(training=True) and are_compiled(training=False) and not lines
+    monkeypatch.setattr("kernels.cpu.are_compiled", lambda training: False)
+    compile_kernels("cpu", lines.append)
+    assert lines[0].startswith("compiling the network's kernels") and re.fullmatch(r"compiled, in \d+ s", lines[1])
