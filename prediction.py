@@ -20,7 +20,7 @@ from results import VideoResults, describe, read_rows
 from spherical_conv import compile_kernels
 from video.catalogue import assign_ids, read_catalogue
 from video.decode import list_videos
-from video.extraction import folders_of_others, is_outdated
+from video.extraction import folders_of_others, is_finished
 from video.pipeline import read_ahead, write_behind
 from video.resize import limit_rows
 from video.sources import VideoFile, list_frame_folders
@@ -76,10 +76,11 @@ def list_sources(chosen, direct, problems=()):
         rows, others = {**read_rows(chosen.results_dir), **catalogue}, folders_of_others(frames_dir, catalogue)
         videos = [VideoFile(identity, path, chosen.stereo_layout, chosen.projection)
                   for path, identity in assign_ids(list_videos(chosen.videos_folder), rows, others).items()]
-        outdated = {video.id for video in videos if is_outdated(video, frames_dir / video.id)}
+        outdated = {video.id for video in videos if (frames_dir / video.id).is_dir()
+                    and not is_finished(video, frames_dir / video.id, catalogue.get(video.id))}
         for identity in sorted(outdated):
-            tqdm.write(f"{frames_dir / identity} was made from another video, or by an earlier version: the video is "
-                       "predicted", file=sys.stderr)
+            tqdm.write(f"{frames_dir / identity} is not whole, or is of another video or an earlier version: "
+                       "the video is predicted", file=sys.stderr)
         sources = [source for source in sources if source.id not in outdated]
         sources += [video for video in videos if video.id in outdated or not (frames_dir / video.id).is_dir()]
         sources.sort(key=lambda source: source.id)

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from files import list_images, write_text
+from provenance import check_outputs
 from synthetic.landscape import EYE
 from synthetic.material import write_material
 from synthetic.observers import write_dataset
@@ -50,6 +51,8 @@ def sample_scene(height, width):
 
 def sample(options):
     """Writes the sample clip."""
+    if options.file.exists():
+        raise InputError(f"{options.file} exists; delete it, or choose another file")
     scene = sample_scene(SAMPLE_HEIGHT, 2 * SAMPLE_HEIGHT)
     times = np.arange(SAMPLE_SECONDS * SAMPLE_FPS) / SAMPLE_FPS
     options.file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +60,12 @@ def sample(options):
 
 
 def claim(folder, made_with):
-    """Makes the folder and writes into it what it is made with. Raises InputError if it was made with other options."""
+    """Makes the folder and writes into it what it is made with. Raises InputError if it was made with other options, or
+    holds what was not made here."""
     folder.mkdir(parents=True, exist_ok=True)
     note, text = folder / "render.json", json.dumps(made_with, indent=1) + "\n"
+    if not note.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files that were not rendered; choose a new folder")
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise InputError(f"{folder} was made with other options ({note}); choose another folder or delete this one")
     write_text(note, text)
@@ -82,6 +88,8 @@ def material(options):
         raise InputError(f"there are no images (.png, .jpg) or videos in {' '.join(map(str, options.sources))}")
     if options.height % 2:
         raise InputError(f"--height must be even (H.264 videos are), got {options.height}")
+    check_outputs({"the folder to write": options.folder},
+                  {f"the source {path.name}": path for path in options.sources}, alone=["the folder to write"])
     made_with = {name: getattr(options, name) for name in ("frames", "height", "seed")}
     projection = {"projection": options.projection} if options.projection else {}
     claim(options.folder, {"sources": [source.name for source in sorted(sources)], **made_with, **projection})

@@ -147,6 +147,16 @@ def test_the_end_of_a_video_is_predicted_again_as_it_was(infer, tmp_path, save_f
     assert {path: path.read_bytes() for path in (tmp_path / "results").glob("*/*.png")} == before
 
 
+def test_frames_of_which_some_are_missing_are_not_used(infer, tmp_path):
+    assert infer("--save_frames=True", "--viewer=False").returncode == 0
+    (tmp_path / "videos" / "frames" / "000" / "000_0012.png").unlink()
+    result = infer("--results_dir=other", "--viewer=False")
+    assert "frames/000 is not whole" in result.stderr and "frames/001" not in result.stderr
+    for folder in ("000", "001"):
+        first, second = (list_images(tmp_path / results / folder) for results in ("results", "other"))
+        assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
 def test_what_a_killed_extraction_left_is_removed_unless_one_is_at_work(infer, videos):
     left, foreign = videos / "frames" / ".007.partial", videos / "frames" / ".008.partial"
     for folder, name in ((left, ".made-from.json"), (left, "007_0000.png"), (foreign, "mine.txt")):

@@ -136,3 +136,17 @@ def test_a_folder_without_stills_is_refused(tmp_path):
 def test_a_wrong_command_line_is_one_line_without_a_traceback(run_script):
     result = run_script("render.py", "dataset")
     assert result.returncode == 1 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_nothing_of_the_user_s_is_overwritten(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.txt").write_text("mine")
+    (tmp_path / "stills").mkdir()
+    write_image(tmp_path / "stills" / "a.png", np.zeros((8, 16, 3), np.uint8))
+    for arguments, message in ((["dataset", tmp_path / "data"], "holds files that were not rendered"),
+                               (["sample", tmp_path / "data" / "train.txt"], "train.txt exists"),
+                               (["material", tmp_path / "stills", tmp_path / "stills"], "is the same as the source"),
+                               (["material", tmp_path / "stills", tmp_path / "stills/out"], "is inside the source")):
+        with pytest.raises(InputError, match=message):
+            render.main([str(argument) for argument in arguments])
+    assert (tmp_path / "data" / "train.txt").read_text() == "mine"

@@ -32,14 +32,9 @@ def identify(video):
     return {"video": fingerprint(video.path), "stereo_layout": stereo_layout, "projection": projection}
 
 
-def is_outdated(video, folder):
-    """Whether the folder holds frames, but not those of this very `VideoFile` in its layout."""
-    return folder.is_dir() and read_json(folder / MARK) != identify(video)
-
-
 def is_finished(video, folder, row):
-    """Whether the folder holds all frames of this very `VideoFile` in its layout; row: of the catalogue."""
-    return (folder.is_dir() and not is_outdated(video, folder)
+    """Whether the folder holds all frames of this very `VideoFile` in its layout; row: of the catalogue, or None."""
+    return (row is not None and folder.is_dir() and read_json(folder / MARK) == identify(video)
             and int(row["samples"]) == len(list_images(folder)))
 
 
@@ -88,7 +83,7 @@ def extract_frames(videos_folder, stereo_layout, projection="", by_name=False):
             continue
         video = VideoFile(identity, path, stereo_layout, projection)
         folder, row = frames_dir / identity, rows.get(identity)
-        if row is None or not is_finished(video, folder, row):
+        if not is_finished(video, folder, row):
             unfinished.append(video)
         elif row["problem"]:
             problems.append(row["problem"])
