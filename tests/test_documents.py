@@ -14,7 +14,8 @@ from settings import override, settings, validate
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in ("docs", "models", "benchmarks")
                                           for path in (ROOT / folder).glob("*.md"))])
-OTHERS_OPTIONS = {"check", "help", "name", "hook-type", "nproc_per_node", "minutes", "rehearse"}  # of other programs
+OTHERS_OPTIONS = {"check", "help", "name", "hook-type", "nproc_per_node", "minutes", "rehearse", "nnodes",
+                   "node_rank", "master_addr", "master_port", "rm", "shm-size"}  # of other programs
 MADE_BY_A_RUN = {"pictures/"}
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -46,6 +47,14 @@ def options_of_other_scripts():
     scripts = [ROOT / "render.py", ROOT / "docs" / "figures.py", ROOT / "models" / "recipe.py",
                *(ROOT / "benchmarks").glob("*.py")]
     return {name for path in scripts for name in re.findall(r'"--(\w+)"', path.read_text(encoding="utf-8"))}
+
+
+def test_ci_runs_the_commands_of_the_dockerfile():
+    text, ci = (ROOT / "Dockerfile").read_text(encoding="utf-8"), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    install, = re.findall(r"^RUN pip install --no-cache-dir (.*)$", text, re.M)
+    assert install in ci and '\nCMD ["inference.py"]\n' in text and "\n.venv/bin/python inference.py\n" in ci
+    for names in re.findall(r"^COPY (.*) \./$", text, re.M):
+        assert all((ROOT / name).is_file() for name in names.split())
 
 
 @each_document
