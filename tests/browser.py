@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FIREFOX = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+FIREFOX, XVFB = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None), shutil.which("Xvfb")
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
          "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--disable-quic", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
@@ -25,15 +26,16 @@ PREFERENCES = {"webgl.force-enabled": True, "media.autoplay.default": 0, "browse
                "browser.download.always_ask_before_handling_new_types": False, "app.normandy.enabled": False,
                "datareporting.policy.dataSubmissionEnabled": False, "browser.aboutwelcome.enabled": False,
                "media.hardware-video-decoding.enabled": False, "network.connectivity-service.enabled": False}
+OF_OUR_OWN_READING = "GL Driver Message|Canvas2D: Multiple readback"  # what Chromium says when tests read back pixels
 PATIENCE = 60  # seconds that the browser has for an answer
 KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
-BIDI_KEYS = {"Tab": "\ue004", "Enter": "\ue007", "End": "\ue010", "Home": "\ue011", "ArrowLeft": "\ue012",
+BIDI_KEYS = {"Tab": "\ue004", "Enter": "\ue006", "End": "\ue010", "Home": "\ue011", "ArrowLeft": "\ue012",
              "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
 
 
 class Page:
-    """What both browsers do. `log`: what the page said on the console, and its errors; `requests`: the addresses it asked
-    for; `downloads`: the folder where it saves files."""
+    """What both browsers do. `log`: what the page said on the console, and its errors; `requests`: the addresses it
+    asked for; `downloads`: the folder where it saves files."""
 
     def __init__(self, downloads):
         self.downloads, self.number, self.log, self.requests = downloads, 0, [], []
@@ -46,14 +48,15 @@ class Page:
             time.sleep(0.02)
 
     def downloaded(self):
-        """The path of the only file that the page has saved, once it is there. The next one may follow."""
+        """(name, bytes) of the picture that the page has saved, once it is there; then it is gone."""
         until = time.monotonic() + PATIENCE
-        while not (files := [file for file in self.downloads.glob("*") if not file.name.endswith(("load", ".part"))
-                             and file.stat().st_size]):
+        while not (files := [file for file in self.downloads.glob("*.png") if file.read_bytes()[-8:-4] == b"IEND"]):
             assert time.monotonic() < until, f"nothing was saved; console: {self.log}"
             time.sleep(0.02)
         [file] = files
-        return file
+        data = file.read_bytes()
+        file.unlink()
+        return file.name, data
 
 
 class Chromium(Page):
@@ -95,7 +98,7 @@ class Chromium(Page):
             self.log.append(" ".join(str(argument.get("value")) for argument in details["args"]))
         elif method == "Runtime.exceptionThrown":
             self.log.append(details["exceptionDetails"]["exception"].get("description", "an exception"))
-        elif method == "Log.entryAdded" and "GL Driver Message" not in details["entry"]["text"]:  # of our own reading
+        elif method == "Log.entryAdded" and not re.search(OF_OUR_OWN_READING, details["entry"]["text"]):
             self.log.append(details["entry"]["text"])
         return message
 
@@ -125,7 +128,8 @@ class Chromium(Page):
             self.mouse(kind, x, y, button="left", buttons=1, clickCount=1)
 
     def key(self, key):
-        more = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": KEYS[key]}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        more = {"text": text, "windowsVirtualKeyCode": KEYS.get(key, 0)}
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, **more)
 
@@ -144,9 +148,11 @@ class Firefox(Page):
         super().__init__(downloads)
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.stream = self.socket.makefile("rb")
-        self.socket.sendall(f"GET /session HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                            f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
-                            "Sec-WebSocket-Version: 13\r\n\r\n".encode())
+        key = base64.b64encode(bytes(16)).decode()
+        headers = {"Host": f"127.0.0.1:{port}", "Upgrade": "websocket", "Connection": "Upgrade",
+                   "Sec-WebSocket-Key": key, "Sec-WebSocket-Version": "13"}
+        lines = ["GET /session HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        self.socket.sendall("\r\n".join(lines).encode())
         while self.stream.readline().strip():
             pass
         self.call("session.new", capabilities={})
@@ -218,30 +224,44 @@ class Firefox(Page):
 
 
 @contextlib.contextmanager
-def running(command, profile, **options):
-    """The process of a browser, which ends with the context."""
-    Path(profile, "downloads").mkdir()
+def running(command, **options):
+    """A process that ends with the context."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     try:
-        yield process
+        yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
+def virtual_screen():
+    """The name of a display of its own, ":N", that nobody sees."""
+    reading, writing = os.pipe()
+    with running([XVFB, "-displayfd", str(writing), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"],
+                 pass_fds=[writing]):
+        os.close(writing)
+        with os.fdopen(reading) as number:
+            yield f":{int(number.readline())}"
+
+
+@contextlib.contextmanager
 def firefox_page():
-    """A `Firefox` of its own, which ends with the context."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        preferences = {**PREFERENCES, "browser.download.dir": f"{profile}/downloads"}
+    """A `Firefox` of its own, which ends with the context. It draws on no screen, but needs a virtual one for
+    WebGL in software."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, virtual_screen() as display:
+        downloads = Path(profile, "downloads")
+        downloads.mkdir()
+        preferences = {**PREFERENCES, "browser.download.dir": str(downloads)}
         Path(profile, "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
                                                     for name, value in preferences.items()))
-        with running([FIREFOX, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port=0"], profile):
+        command = [FIREFOX, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port=0"]
+        with running(command, env={**os.environ, "DISPLAY": display}):
             listening, until = Path(profile, "WebDriverBiDiServer.json"), time.monotonic() + PATIENCE
             while not listening.is_file() or not listening.read_text().endswith("}"):
                 assert time.monotonic() < until, "Firefox does not listen"
                 time.sleep(0.05)
-            yield Firefox(json.loads(listening.read_text())["ws_port"], Path(profile, "downloads"))
+            yield Firefox(json.loads(listening.read_text())["ws_port"], downloads)
 
 
 @contextlib.contextmanager
@@ -257,11 +277,13 @@ def browser_page(*flags):
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}"]
-        with running(command, profile, preexec_fn=connect, close_fds=False):
+        with running(command, preexec_fn=connect, close_fds=False):
             os.close(there_in)
             os.close(there_out)
             try:
-                yield Chromium(here_in, here_out, Path(profile, "downloads"))
+                downloads = Path(profile, "downloads")
+                downloads.mkdir()
+                yield Chromium(here_in, here_out, downloads)
             finally:
                 os.close(here_in)
                 os.close(here_out)
