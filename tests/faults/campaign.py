@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch._dynamo
+from numba.core.registry import cpu_target
 
 import config
 import errors
@@ -339,14 +342,12 @@ def training(folder, rng):
 
 
 def warm_up():
-    """Trains once, so that the kernels are compiled, which takes up to a minute."""
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    try:
-        make_training(folder, random.Random(0))
-        run("gaze", folder, ["--resolution=(12, 16)"], limit=600)
-        run("train", folder, TRAIN, limit=600)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Compiles the kernels, if they have not been, in a process of its own: see `run`. Then it imports what numba would
+    import in each process."""
+    subprocess.run([sys.executable, "-c", "from kernels import cpu; cpu.are_compiled(True) or cpu.compile_ahead(True)"],
+                   cwd=Path(__file__).parent.parent.parent, check=True)
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 GROUPS = {"kills of inference": kills, "edits between runs": edits, "damaged files": mutations,
