@@ -19,6 +19,14 @@ def plain_name(text, where):
     return text
 
 
+def is_plain_name(value):
+    """Whether the value can only be the name of a file or folder."""
+    try:
+        return bool(plain_name(value, ""))
+    except InputError:
+        return False
+
+
 def whole_number(text, where, least=0, most=10**15):
     """The int that `text`, a str or an int, says. where: see `plain_name`. Raises InputError if it is not within
     [least, most]."""

@@ -171,8 +171,7 @@ def predict_frames_of(sources, model, device, description):
     results.write_record(config.results_dir, description, since, settings(config))
     colours, problems = colours_for_each(sources, config.frames_dir, config, device)
     flow_dir = resolve_flow_dir(config.optical_flow_dir, config.frames_dir) if config.of_available else None
-    output = Output(config.results_dir, description, since, overlay=False, overlay_height=0, page=False, sound=False,
-                    flow_dir=flow_dir, save_maps=config.save_maps)
+    output = Output(config.results_dir, description, since, flow_dir=flow_dir, save_maps=config.save_maps)
     predicted = predict_sources(sources, colours, predictor_of(model, config, device), output)
     return problems + [problem for _, problem in predicted if problem]
 

@@ -75,6 +75,5 @@ class Finder(MetaPathFinder):
         return spec_from_file_location(name, file, loader=Loader(name, str(file))) if file.is_file() else None
 
 
-if not any(type(finder).__qualname__ == Finder.__qualname__ and type(finder).__module__ == __name__
-           for finder in sys.meta_path):
+if PACKAGE not in sys.modules:  # torch.hub runs this file at each call
     sys.meta_path.insert(0, Finder())

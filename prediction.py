@@ -106,10 +106,10 @@ class Output(NamedTuple):
     folder: str             # results_dir
     made_by: dict           # what `results.describe` returned, and since when there are such maps, seconds since 1970:
     since: float            # other maps do not count
-    overlay: bool
-    overlay_height: int     # rows at most
-    page: bool
-    sound: bool             # whether both keep the source's
+    overlay: bool = False
+    overlay_height: int = 0     # rows at most
+    page: bool = False
+    sound: bool = False         # whether both keep the source's
     flow_dir: object = None     # where the flow images of frames that are files lie, a path; None: nowhere
     save_maps: str = "png"      # the forms of the maps: "png", "npy" or "both"
     tiles: object = None        # (rows, columns) of a grid of regions whose shares are written down; None: no table
@@ -135,8 +135,7 @@ def predict_sources(sources, colours, predictor, output):
         for source in sources:
             bar.set_description(source.id)
             flow_dir = Path(output.flow_dir, source.id) if output.flow_dir and source.path.is_dir() else None
-            results = VideoResults(output.folder, source, output.made_by, output.since, output.save_maps,
-                                   predictor.resolution, flow_dir)
+            results = VideoResults(output.folder, source, output.made_by, output.since, output.save_maps, flow_dir)
             problem = None
             try:
                 write_results(results, predictor, colours[source.id], output, bar.update)

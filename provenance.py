@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from checks import plain_name
+from checks import is_plain_name
 from errors import InputError
 from files import HOST, fcntl, is_still, lock, read_json, write_text
 
@@ -109,14 +109,7 @@ class Ledger:
 def read_entries(value):
     """The {name: digest} in a record that was read from a file, without what is not such an entry."""
     entries = value.items() if isinstance(value, dict) else ()
-    return {name: content for name, content in entries if isinstance(content, str) and is_plain(name)}
-
-
-def is_plain(name):
-    try:
-        return bool(plain_name(name, ""))
-    except InputError:
-        return False
+    return {name: content for name, content in entries if isinstance(content, str) and is_plain_name(name)}
 
 
 def remove_own(folder, entries):

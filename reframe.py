@@ -70,8 +70,8 @@ def predicted(path):
         colours, problems = colours_for_each([source], frames_dir, chosen, device)
         write_record(chosen.results_dir, description, since, settings(chosen))
         form = form_of(read_row(Path(chosen.results_dir, f"{source.id}.json"))) or chosen.save_maps
-        output = Output(chosen.results_dir, description, since, False, 0, False, False,
-                        flow_dir if chosen.of_available else None, form)
+        output = Output(chosen.results_dir, description, since,
+                        flow_dir=flow_dir if chosen.of_available else None, save_maps=form)
         start = time.perf_counter()
         for results, problem in predict_sources([source], colours, predictor_of(model, chosen, device), output):
             if not results.complete:

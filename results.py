@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from checks import is_plain_name
 from errors import InputError
 from files import (
     checksum,
@@ -31,7 +32,7 @@ from files import (
 )
 from maps.exact import ExactMaps
 from maps.levels import grey_levels
-from provenance import Ledger, digest, fingerprint, fingerprint_files, is_plain, is_unchanged, read_entries, remove_own
+from provenance import Ledger, digest, fingerprint, fingerprint_files, is_unchanged, read_entries, remove_own
 from video.resize import resized
 from video.sources import are_times
 from video.stored_maps import StoredMap, open_maps
@@ -100,7 +101,7 @@ def read_rows(results_dir):
 def read_row(path):
     """The row in results_dir/ID.json; {} where there is no such file, or something else in it."""
     row = read_json(path)
-    return row if row.get("id") == path.stem and is_plain(row["id"]) and isinstance(row.get("video"), str) else {}
+    return row if row.get("id") == path.stem and is_plain_name(row["id"]) and isinstance(row.get("video"), str) else {}
 
 
 def content_of(path):
@@ -120,8 +121,9 @@ def find_maps(results_dir, identity):
     """{frame number: path or ExactMap} of the maps of a video, in order; {} if there are none."""
     if images := number_images(Path(results_dir, identity)):
         return images
-    path, numbers = Path(results_dir, f"{identity}_maps.npy"), read_row(Path(results_dir, f"{identity}.json"))
-    if not path.is_file() or not isinstance(numbers := numbers.get("indices"), list):
+    path = Path(results_dir, f"{identity}_maps.npy")
+    numbers = read_row(Path(results_dir, f"{identity}.json")).get("indices")
+    if not path.is_file() or not isinstance(numbers, list):
         return {}
     if len(open_maps(path)) != len(numbers) or not all(type(number) is int for number in numbers):
         raise InputError(f"{path} does not hold the {len(numbers)} maps that {identity}.json lists")
@@ -133,20 +135,27 @@ def read_maps(results_dir, row):
     are not as they were written."""
     folder, entries, count = Path(results_dir, row["id"]), read_entries(row.get("maps")), row.get("samples")
     images = sorted((name for name in entries if not is_exact(name)), key=lambda name: frame_number(name) or 0)
-    exact = Path(results_dir, f"{row['id']}_maps.npy")
     if (not count or count not in (len(images), len(entries) - len(images))
             or not are_times(row.get("times"), row.get("end"), count)):
         raise InputError(f"{folder}: some maps are missing; inference.py makes them")
-    for position in range(count):
-        path = folder / images[position] if len(images) == count else exact
-        if path == exact:
-            saliency = open_maps(path)[position] if path.is_file() and position < len(open_maps(path)) else None
-            known = saliency is not None and digest(saliency.tobytes()) == entries.get(f"{path.name}[{position}]")
-        else:
-            known = is_unchanged(path, entries[path.name])
-        if not known:
-            raise InputError(f"{path} is missing, or was changed; inference.py makes it again")
-        yield grey_levels(saliency) if path == exact else read_image(path, cv2.IMREAD_GRAYSCALE)
+    if len(images) == count:
+        for name in images:
+            if not is_unchanged(folder / name, entries[name]):
+                raise changed(folder / name)
+            yield read_image(folder / name, cv2.IMREAD_GRAYSCALE)
+        return
+    path = Path(results_dir, f"{row['id']}_maps.npy")
+    if not path.is_file() or len(open_maps(path)) < count:
+        raise changed(path)
+    for position, saliency in enumerate(open_maps(path)[:count]):
+        if digest(saliency.tobytes()) != entries.get(f"{path.name}[{position}]"):
+            raise changed(path)
+        yield grey_levels(saliency)
+
+
+def changed(path):
+    """The InputError for a file of maps that is not as it was written."""
+    return InputError(f"{path} is missing, or was changed; inference.py makes it again")
 
 
 def form_of(row):
@@ -167,19 +176,19 @@ class VideoResults:
     """What a folder of results holds of one source of frames (see `video.sources`).
 
     made_by: what `describe` returned, and since: what `check_results` returned: maps count if they were made that way,
-    since then, from this very source. save_maps: "png", "npy" or "both", the forms that maps of `resolution` (height,
-    width) are wanted in. flow_dir: the folder of the flow images, if these are read from there.
+    since then, from this very source. save_maps: "png", "npy" or "both", the forms that they are wanted in. flow_dir:
+    the folder of the flow images, if these are read from there.
 
     After `prepare`, leading: how many maps there are from the first frame on, without a gap; finished: whether these
     are all maps, as an earlier run wrote down at its end.
     """
 
-    def __init__(self, results_dir, source, made_by, since, save_maps, resolution, flow_dir=None):
+    def __init__(self, results_dir, source, made_by, since, save_maps, flow_dir=None):
         self.folder, self.source, self.flow_dir = Path(results_dir), source, flow_dir
         self.run = digest([made_by, since])
         self.row = read_row(self.path(".json"))
         self.ledger = Ledger(self.folder / f".{source.id}.maps", self.path(""))
-        self.exact, self.save_maps = ExactMaps(self.path("_maps.npy"), *resolution), save_maps
+        self.exact, self.save_maps = ExactMaps(self.path("_maps.npy"), *made_by["resolution"]), save_maps
         self.written, self.complete = 0, False  # maps written by this object; whether all are there
 
     def path(self, suffix):
@@ -307,7 +316,7 @@ class VideoResults:
     def noted_files(self, noted):
         files = noted.get("files") if isinstance(noted, dict) else None
         return [(self.folder / name, content) for name, content in (files.items() if isinstance(files, dict) else ())
-                if is_plain(name) and name.startswith(self.source.id)]
+                if is_plain_name(name) and name.startswith(self.source.id)]
 
     def remove_shown(self, shown):
         for noted in shown.values():

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from checks import plain_name
+from checks import is_plain_name
 from errors import InputError, exit_code
 
 # ----------------------------------------------------------------------------------------------- names and their values
@@ -144,14 +144,6 @@ def are_tiles(value):
     except ValueError:
         return False
     return True
-
-
-def is_plain_name(value):
-    """Whether the value can only be the name of a file, and not a path to somewhere else."""
-    try:
-        return bool(plain_name(value, ""))
-    except InputError:
-        return False
 
 
 MOST_PIXELS = 2**14     # of a side of a picture

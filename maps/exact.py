@@ -3,7 +3,6 @@
 While it grows it has another name, .ID_maps.npy. It can be memory-mapped: np.load(path, mmap_mode="r").
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +59,8 @@ class ExactMaps:
         self.file.truncate(HEADER + count * self.map_bytes)
         self.file.seek(0)
         self.file.write(header(count, *self.shape))
-        self.file.flush()
-        os.fsync(self.file.fileno())
         self.close()
+        sync(self.growing)
         self.growing.replace(self.path)
         sync(self.path.parent)
 

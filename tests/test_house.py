@@ -33,7 +33,7 @@ ROOMS = {
     "viewer": "errors files maps sphere video",
     "reframing": "sphere video",
     "windows": "devices errors flow model video",
-    "results": "errors files flow maps provenance video viewer windows",
+    "results": "checks errors files flow maps provenance video viewer windows",
     "prediction": "errors files flow maps results spherical_conv video viewer windows",
     "dataset": "devices errors files video",
     "training": "distributed errors files model_files",
