@@ -1,6 +1,5 @@
 """What several tests need: the reference data where it is at hand, small videos, scripts run as a user runs them."""
 
-import os
 import runpy
 import signal
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 # A shell's background jobs (`pytest &` in a script) ignore Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from processes import Script  # noqa: E402
+
 import config  # noqa: E402
 from model import SST_Sal, save_model  # noqa: E402
 from settings import settings  # noqa: E402
@@ -26,6 +28,8 @@ from video.decode import sampled  # noqa: E402
 from video.encode import write_video  # noqa: E402
 
 DEFAULTS = settings(config)
+hypothesis.settings.register_profile("busy machines", deadline=None)
+hypothesis.settings.load_profile("busy machines")
 
 
 def pytest_addoption(parser):
@@ -56,12 +60,13 @@ def shared():
 
 @pytest.fixture
 def script(tmp_path):
-    """script("inference.py", "--name=value", ...) runs a script in tmp_path and returns the finished process."""
+    """script("inference.py", "--name=value", ...) runs a script in tmp_path, in a process of its own: its exit code
+    and what it printed."""
 
-    def call(name, *arguments, **options):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        return subprocess.run([sys.executable, str(ROOT / name), *map(str, arguments)], cwd=tmp_path, text=True,
-                              capture_output=True, env=environment, timeout=120, **options)
+    def call(name, *arguments):
+        process = Script(name, *arguments, cwd=tmp_path)
+        stdout, stderr = process.communicate(timeout=120)
+        return SimpleNamespace(returncode=process.returncode, stdout=stdout, stderr=stderr)
 
     return call
 

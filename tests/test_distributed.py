@@ -1,11 +1,9 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import end_job, start_job
 
 import distributed
 from errors import InputError
@@ -34,12 +32,9 @@ def test_processes_share_videos_out_and_write_nothing_twice(videos, small_model)
     (videos / "c.mp4").write_bytes((videos / "b.mp4").read_bytes())  # an odd number
     settings = (f"--videos_folder={videos}", f"--inference_model={small_model}", "--of_available=False", "--device=cpu",
                 "--resolution=(12, 16)", "--sequence_length=4", "--overlap=1", "--num_workers=0")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run([*torchrun, str(ROOT / "inference.py"), *settings], capture_output=True, text=True,
-                          cwd=videos.parent, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
-    assert done.returncode == 0, done.stderr
+    printed = end_job(start_job(2, "inference.py", *settings, cwd=videos.parent))
     results = videos.parent / "results"
     assert [len(list((results / f"00{number}").glob("*.png"))) for number in range(3)] == [10, 5, 5]
     assert json.loads((results / "run.json").read_text())["frames"] == 20  # as many as there are files
     for number in range(3):
-        assert (results / f"00{number}.mp4").exists() and done.stdout.count(f"{number:03d} ") == 1
+        assert (results / f"00{number}.mp4").exists() and printed.count(f"{number:03d} ") == 1

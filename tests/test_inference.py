@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from types import SimpleNamespace
@@ -15,7 +13,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, noise_frames
+from conftest import noise_frames
+from processes import Script
 from sound_video import heard, write_sound_video
 
 import config
@@ -242,10 +241,8 @@ def test_other_settings_do_not_mix_with_what_is_there(infer, tmp_path):
 
 def test_an_interrupted_run_leaves_whole_files_and_goes_on(infer, videos, small_model, tmp_path):
     write_video(videos / "a.mp4", noise_frames(1200, 32, 64, seed=0), 24)  # 400 samples: long enough to be interrupted
-    command = [sys.executable, str(ROOT / "inference.py"), f"--videos_folder={videos}", "--of_available=False",
-               f"--inference_model={small_model}", "--sequence_length=2", "--overlap=1", *SMALL]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = Script("inference.py", f"--videos_folder={videos}", "--of_available=False", *SMALL, "--sequence_length=2",
+                     f"--inference_model={small_model}", "--overlap=1", cwd=tmp_path)
     deadline = time.time() + 60
     while not list(tmp_path.glob("results/000/*.png")) and time.time() < deadline:
         time.sleep(0.005)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.straightforward import expand
@@ -40,7 +40,6 @@ def all_taps(image, geometry, stride):
     return np.concatenate(bands, axis=1)
 
 
-@settings(deadline=None)
 @given(SIZES, st.sampled_from(GEOMETRIES), st.integers(0, 99))
 def test_gathered_taps_are_the_straightforward_ones(size, geometry, seed):
     height, width, stride = size
@@ -52,7 +51,6 @@ def test_gathered_taps_are_the_straightforward_ones(size, geometry, seed):
     torch.testing.assert_close(values, expected.float(), atol=2e-6, rtol=0)
 
 
-@settings(deadline=None)
 @given(SIZES, st.sampled_from(GEOMETRIES), st.integers(0, 99))
 def test_scattering_is_the_transpose_of_gathering(size, geometry, seed):
     height, width, stride = size

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.gemm import (
@@ -70,7 +70,6 @@ def test_blocks_of_every_shape_that_some_processor_uses(rows, vectors, adding):
     np.testing.assert_allclose(out, left @ right + adding, rtol=0, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(SIZES, st.integers(-30, 30), st.integers(0, 99))
 def test_products_are_as_exact_as_float32(sizes, exponent, seed):
     check(sizes, exponent, seed)

@@ -2,8 +2,6 @@
 
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -20,6 +18,7 @@ import pytest
 import torch
 from browser import CHROMIUM, browser_page
 from conftest import ROOT, stereo_frames
+from processes import Script
 
 import config
 from flow.dis import dis_flow
@@ -56,9 +55,8 @@ def video(tmp_path):
 
 def start(model_file, *arguments):
     """live.py as a process; its port is one that is free."""
-    return subprocess.Popen([sys.executable, ROOT / "live.py", f"--inference_model={model_file}", "--live_port=0",
-                             "--resolution=(24, 48)", "--device=cpu", *arguments], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Script("live.py", f"--inference_model={model_file}", "--live_port=0", "--resolution=(24, 48)",
+                  "--device=cpu", *arguments, cwd=ROOT)
 
 
 def address_of(process):

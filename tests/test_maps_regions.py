@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maps.regions import RegionsWriter, region_shares
@@ -13,7 +13,6 @@ from sphere import solid_angle
 COUNTS = st.integers(1, 5)
 
 
-@settings(deadline=None)
 @given(COUNTS, COUNTS, COUNTS, COUNTS, st.integers(0, 99))
 def test_shares_are_sums_by_solid_angle(rows, columns, row_pixels, column_pixels, seed):
     height, width = rows * row_pixels, columns * column_pixels
@@ -23,7 +22,6 @@ def test_shares_are_sums_by_solid_angle(rows, columns, row_pixels, column_pixels
     np.testing.assert_allclose(region_shares(levels, rows, columns), expected, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(COUNTS, COUNTS, st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_pixels_that_lie_in_several_tiles_count_with_their_parts(rows, columns, height, width, seed):
     levels = np.random.default_rng(seed).integers(0, 256, (height, width))

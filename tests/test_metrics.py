@@ -107,7 +107,7 @@ def test_auc_borji_is_the_mean_over_random_draws():
 
 
 @given(st.integers(1, 5), st.integers(2, 7), st.integers(1, 255), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_eight_bit_maps_score_as_their_floats(height, width, levels, seed):
     pred = (random_maps(2, height, width, seed=seed) * levels).byte()
     fixations = random_fixations(2, height, width, seed=seed + 1)

@@ -1,9 +1,6 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from flow_frames import moving, names, write_frames
 
 import config
@@ -11,25 +8,21 @@ import optical_flow
 from errors import InputError
 
 
-def script(tmp_path, *arguments):
-    return subprocess.run([sys.executable, str(ROOT / "optical_flow.py"), *arguments], cwd=tmp_path, text=True,
-                          capture_output=True, timeout=120)
-
-
-def test_script_does_a_videos_folder_and_exits_with_1_for_a_bad_frame(tmp_path):
+def test_script_does_a_videos_folder_and_exits_with_1_for_a_bad_frame(tmp_path, script):
     frames = moving(4)
     paths = write_frames(tmp_path / "videos" / "frames", "000", frames)
     write_frames(tmp_path / "videos" / "frames", "beach", frames[:1])
     whole = paths[3].read_bytes()
     paths[3].write_bytes(b"")
-    done = script(tmp_path, "--videos_folder=videos", "--flow_method=dis")
+    done = script("optical_flow.py", "--videos_folder=videos", "--flow_method=dis")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
         f"error: {Path('videos') / 'frames' / '000' / paths[3].name} is empty (0 bytes); delete it and make it again"]
     assert len(names(tmp_path / "videos" / "optical_flow" / "000")) == 2
     assert len(names(tmp_path / "videos" / "optical_flow" / "beach")) == 1
     paths[3].write_bytes(whole)
-    done = script(tmp_path, "--videos_folder=videos", "--optical_flow_dir=videos/optical_flow", "--flow_method=dis")
+    done = script("optical_flow.py", "--videos_folder=videos", "--optical_flow_dir=videos/optical_flow",
+                  "--flow_method=dis")
     assert done.returncode == 0, done.stderr
     assert len(names(tmp_path / "videos" / "optical_flow" / "000")) == 4
 

@@ -43,7 +43,7 @@ def samples(frame, longitude, latitude, user=""):
 
 
 @given(st.integers(3, 30), st.integers(4, 41), st.floats(2, 70), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_maps_are_gaussians_of_great_circle_distance(height, width, sigma, seed):
     rng = np.random.default_rng(seed)
     longitude, latitude = rng.uniform(-180, 180, 9), np.degrees(np.arcsin(rng.uniform(-1, 1, 9)))
@@ -142,7 +142,7 @@ STEPS = st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.05, 0.2]), st.floats(-
 
 
 @given(STEPS, st.floats(5, 100), st.floats(0, 0.2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fixations_by_a_loop(steps, velocity, duration):
     time, longitude, latitude = np.cumsum(np.array(steps), axis=0).T
     longitude, latitude = longitude + 170, np.clip(latitude * 2, -89, 89)
@@ -182,7 +182,7 @@ def test_fixations_across_the_seam_and_gaps():
 
 
 @given(st.integers(1, 8000), st.sampled_from([24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60000 / 1001, 60]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_time_stamp_belongs_to_its_frame_at_every_rate(frame, fps):
     """The catalogue keeps six digits of a rate: 23.976."""
     rounded = float(f"{fps:.6g}")

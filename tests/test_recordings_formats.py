@@ -45,7 +45,7 @@ FRACTIONS = st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1), st.floats(0
 
 
 @given(FRACTIONS, st.sampled_from(["\n", "\r\n"]), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_vr_eyetracking(tmp_path_factory, samples, ending, mark):
     folder = tmp_path_factory.mktemp("vr") / "Gaze_txt_files/Gaze_txt_files/p007"
     text = "".join(f"frame,{n},forward,{y},{x},eye,{x},{y}{ending}" for n, x, y in samples)
@@ -61,7 +61,7 @@ def test_vr_eyetracking_with_semicolons_and_decimal_commas(tmp_path):
 
 
 @given(FRACTIONS, st.permutations(["video", "frame", "t", "u", "v", "id", "fixation", "valid_fix_classification"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_d_sav360_by_the_columns_names(tmp_path_factory, samples, columns):
     path = tmp_path_factory.mktemp("dsav") / "gaze_video_0002.csv"
     lines = [",".join(columns)]
@@ -98,7 +98,7 @@ SPANS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(1, 50),
 
 
 @given(st.lists(SPANS, min_size=1, max_size=3), st.sampled_from(["H", "HE/L", "HE/R"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_salient360_videos(tmp_path_factory, observers, place):
     path = tmp_path_factory.mktemp("salient") / f"Videos/{place}/Scanpaths/4_Ocean_fixations.csv"
     if "/" in place:
@@ -148,7 +148,7 @@ ARFF = """@RELATION gaze_360
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**8), st.floats(0, 1920), st.floats(0, 1080)), min_size=1, max_size=20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_360_em(tmp_path_factory, samples):
     text = ARFF + "".join(f"{t},{x},{y},1.00,{y},{x / 2},0,{'saccade' if t % 2 else 'fixation'}\n"
                           for t, x, y in samples)
@@ -215,7 +215,7 @@ DEGREES = st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size
 
 
 @given(DEGREES, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_pvs_hm_and_vr_hm48(tmp_path_factory, samples, is_older):
     path = tmp_path_factory.mktemp("pvs") / "user_02/Lion.txt"
     line = "  16.68 {} {} -1.05 0.475 0.488\n" if is_older else "{}  {}\n"
@@ -226,7 +226,7 @@ def test_pvs_hm_and_vr_hm48(tmp_path_factory, samples, is_older):
 
 
 @given(DEGREES, st.floats(0, 360))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_opensal360_of_any_angles(tmp_path_factory, samples, roll):
     text = "roll,frame,yaw,timestamp,pitch\n" + "".join(
         f"{roll},{k},{(270 - longitude) % 360},{k * 10**7},{-latitude % 360}\n"
@@ -250,7 +250,7 @@ def test_opensal360(tmp_path, yaw, pitch, longitude, latitude):
 
 
 @given(st.floats(-179, 179), st.floats(-85, 85), st.floats(0, 60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_nasrabadi2019(tmp_path_factory, yaw, pitch, time):
     x, z = (np.cos(np.radians(pitch)) * part(np.radians(yaw)) for part in (np.sin, np.cos))
     text = f"{time},0,0,0,1,{x},{np.sin(np.radians(pitch))},{z}\n"
@@ -262,7 +262,7 @@ def test_nasrabadi2019(tmp_path_factory, yaw, pitch, time):
 
 
 @given(FRACTIONS, st.sampled_from(["top", "bottom"]), st.sampled_from([",", ";", "\t"]), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_tables_of_fractions(tmp_path_factory, samples, origin, delimiter, comma):
     lines = [["U", "v", " user", "frame", "video"]]
     lines += [[u, v, "ann", n, "beach"] for n, u, v in samples]
@@ -342,7 +342,7 @@ def data_sets(draw):
 
 
 @given(data_sets(), st.sampled_from(["", "Gaze_txt_files", "VR Eye-Tracking Dataset/Gaze_txt_files/Gaze_txt_files"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_data_set_as_people_have_it(tmp_path_factory, data_set, place):
     root = tmp_path_factory.mktemp("set")
     for (user, video), files in data_set.items():
@@ -406,7 +406,7 @@ def test_what_is_known_but_says_too_little_gets_a_line_and_is_not_guessed(tmp_pa
 
 
 @given(st.text(max_size=120))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_text_is_read_or_is_an_input_error(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp() / "any"
     for name, module in FORMATS.items():

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DEFAULTS, ROOT
+from processes import TORCHRUN, Script, end_job, start_job
 from tqdm import tqdm
 
 import config
@@ -219,10 +220,6 @@ def test_a_loss_read_a_step_later_names_its_clip_too(clips, monkeypatch, index, 
 # ---------------------------------------------------------------------------------------------------------- whole runs
 
 
-def command(*arguments):
-    return [str(ROOT / "train.py"), *SMALL, *arguments]
-
-
 def test_whole_run_from_the_command_line(clips, run_script):
     more = ("--of_available=True", "--num_workers=2", "--random_mirror=True", "--picture_interval=2")
     done = run_script("train.py", *SMALL, *more)
@@ -273,8 +270,7 @@ def test_resumed_run_equals_the_uninterrupted_one(clips, monkeypatch, checks, op
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
 def test_ctrl_c_saves_and_says_how_to_resume(clips):
-    process = subprocess.Popen([sys.executable, *command("--epochs=2000", "--num_workers=1")], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = Script("train.py", *SMALL, "--epochs=2000", "--num_workers=1")
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -305,18 +301,20 @@ def test_torchrun_passes_ctrl_c_on_to_processes_that_have_it_already(monkeypatch
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
-@pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]])
-def test_sigterm_to_every_process_of_a_job_saves_the_epoch(clips, launcher):
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_sigterm_to_every_process_of_a_job_saves_the_epoch(clips, torchrun):
     """Slurm and Kubernetes send it to loader workers too, which die of it unless they ignore it."""
-    process = subprocess.Popen([sys.executable, *launcher, *command("--epochs=2000", "--num_workers=1")], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    command = ("train.py", *SMALL, "--epochs=2000", "--num_workers=1")
+    process = subprocess.Popen(
+        [*TORCHRUN, ROOT / command[0], *command[1:]], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True) if torchrun else Script(*command)
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
     _, stderr = process.communicate(timeout=100)
     assert stderr.count("and saved; to continue") == 1, stderr
-    assert launcher or (process.returncode == 130 and "Traceback" not in stderr)
+    assert torchrun or (process.returncode == 130 and "Traceback" not in stderr)
     assert "DataLoader worker" not in stderr
     assert load_state(newest() / "last.pt")["progress"]["epoch"] >= 1
 
@@ -329,11 +327,9 @@ def test_a_run_is_resumed_by_one_process_at_a_time(clips):
 
 def test_two_processes_equal_one_with_twice_the_batch(clips):
     more = ("--lr=0.2", "--random_mirror=True", "--epochs=2")  # more: a max-pool's tie may fall to the other side
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run([*torchrun, *command(*more, "--model_name=two")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed = end_job(start_job(2, "train.py", *SMALL, *more, "--model_name=two"))
     two = newest()
-    assert done.stdout.count("epoch 2/2") == 1 and len(list(Path("runs").iterdir())) == 1
+    assert printed.count("epoch 2/2") == 1 and len(list(Path("runs").iterdir())) == 1
     assert run_train(*more, "--model_name=one", "--batch_size=2") == 0
     np.testing.assert_allclose(losses_of(two), losses_of(newest()), atol=1e-5, rtol=1e-5)
     one, two = (load_model(f"models/{name}.pth", "cpu").state_dict() for name in ("one", "two"))

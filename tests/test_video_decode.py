@@ -115,7 +115,7 @@ def test_a_pause_lasts(tmp_path, name):
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_sampled_frames_of_any_times_are_those_on_screen(gaps):
     times = np.cumsum([0, *gaps])[:-1] / 1000
     fps, constant = rate_of(times, ())
@@ -251,7 +251,7 @@ def test_a_matroska_file_that_was_recorded_live(tmp_path):
 
 
 @given(st.sampled_from([b"", b"\x1aE\xdf\xa3\x80", b"\0\0\0\x10ftypisom\0\0\0\0"]), st.binary(max_size=200))
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_can_be_looked_at(tmp_path, start, data):
     path = tmp_path / "a"
     path.write_bytes(start + data)

@@ -47,7 +47,7 @@ def test_windows_of_a_run_that_goes_on(frames, sizes, data):
     assert rest == [window for window in whole if window[2] >= kept]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 4), LENGTHS)
 def test_frames_one_at_a_time_have_the_maps_of_the_windows(windows, sizes):
     length, overlap = sizes

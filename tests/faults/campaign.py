@@ -1,41 +1,29 @@
 """Random faults and what must hold after each: the result is that of a run without the fault, byte for byte, or the run
 is refused in clear lines; there is no traceback and no hang, and nothing of the user's is lost."""
 
-import faulthandler
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-import torch._dynamo
-from numba.core.registry import cpu_target
+from processes import Script
 
-import config
-import errors
-import evaluate
-import gaze
-import inference
-import train
 from files import list_images, write_image
+from kernels import cpu
 from model import SST_Sal, save_model
-from settings import settings
 from video.encode import write_video
 
-DEFAULTS = settings(config)
 LIMIT = 60      # seconds that a run may take
 SMALL = ["--resolution=(12, 16)", "--num_workers=0", "--sequence_length=3", "--overlap=1", "--device=cpu"]
-MAINS = {"inference": inference.main, "train": train.main, "evaluate": evaluate.main, "gaze": gaze.main}
 ENDS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,66 +35,31 @@ class Failure(Exception):
 
 
 def run(script, folder, arguments, end=None, after=0.0, limit=LIMIT):
-    """Runs a script's main in a process of its own, in `folder`: (exit code, what it printed). end: a signal that it
-    gets after so many seconds. This process has imported everything and computed nothing, so a fork is a fresh start
-    without the seconds that imports take. Raises Failure for a hang or a traceback."""
+    """Runs a script in `folder`: (exit code, what it printed). end: a signal that it gets after so many seconds. Raises
+    Failure for a hang or a traceback."""
     log = folder / "log.txt"
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        child_main(script, folder, arguments, log)
-    start, code = time.monotonic(), None
-    while code is None:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            code = os.waitstatus_to_exitcode(status)
-        elif end and time.monotonic() - start > after:
-            os.kill(child, end)
-            end = None
-        elif time.monotonic() - start > limit:
-            os.kill(child, signal.SIGUSR1)  # it prints where its threads are
-            time.sleep(1)
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise Failure(f"{script} hangs: {log.read_text(errors='replace')[-4000:]}")
-        else:
-            time.sleep(0.002)
-    text = log.read_text(errors="replace")
+    log.unlink(missing_ok=True)
+    process = Script(f"{script}.py", *arguments, cwd=folder, log=log)
+    while not log.exists() and process.poll() is None:  # until the script begins
+        time.sleep(0.002)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(after if end else limit)
+    if end:
+        process.send_signal(end)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(limit)
+    if process.poll() is None:
+        process.send_signal(signal.SIGUSR1)  # it prints where its threads are
+        time.sleep(1)
+        process.kill()
+        process.wait()
+        raise Failure(f"{script} hangs: {log.read_text(errors='replace')[-4000:]}")
+    code, text = process.returncode, log.read_text(errors="replace")
     if "Traceback" in text or code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
         raise Failure(f"{script} {arguments} ended with {code}: {text[-1500:]}")
     if code == 1 and "error: " not in text:
         raise Failure(f"{script} {arguments} does not say what is wrong: {text[-500:]}")
     return code, text
-
-
-def child_main(script, folder, arguments, log):
-    """The forked process: the script as its user's shell runs it."""
-    code = 1
-    try:
-        os.chdir(folder)
-        descriptor = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        faulthandler.register(signal.SIGUSR1, file=sys.stderr)
-        signal.signal(signal.SIGTERM, errors.interrupt)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        torch.set_num_threads(1)
-        for name, value in DEFAULTS.items():
-            setattr(config, name, value)
-        sys.argv, errors.IN_CHARGE = [script, *arguments], True
-        errors.run(MAINS[script])
-    except SystemExit as end:
-        code = end.code
-    except KeyboardInterrupt:  # before the script has begun
-        code = 130
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
 
 
 # ------------------------------------------------------------------------------------------------------------- material
@@ -342,12 +295,8 @@ def training(folder, rng):
 
 
 def warm_up():
-    """Compiles the kernels, if they have not been, in a process of its own: see `run`. Then it imports what numba would
-    import in each process."""
-    subprocess.run([sys.executable, "-c", "from kernels import cpu; cpu.are_compiled(True) or cpu.compile_ahead(True)"],
-                   cwd=Path(__file__).parent.parent.parent, check=True)
-    cpu_target.typing_context.refresh()
-    cpu_target.target_context.refresh()
+    """Compiles the kernels, if they have not been, so that no run waits for them."""
+    cpu.are_compiled(True) or cpu.compile_ahead(True)
 
 
 GROUPS = {"kills of inference": kills, "edits between runs": edits, "damaged files": mutations,
