@@ -1,13 +1,11 @@
 """The pictures of the documents."""
 
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from processes import Script
 
 from docs import figures
 from model import SST_Sal
@@ -29,9 +27,9 @@ def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     for name in ("data", "models"):
         (folder / name).symlink_to(ROOT / name)
-    command = [sys.executable, ROOT / "docs" / "figures.py"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    process = Script("docs/figures.py", cwd=folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
     return lambda name: [cv2.imread(str(root / "docs" / name)).astype(np.float32) for root in (folder, ROOT)]
 
 
