@@ -131,12 +131,17 @@ def write_text(path, text, durable=False):
         partial.write_text(text, encoding="utf-8")
 
 
+def encoded(suffix, image):
+    """A uint8 image, (H, W) grey or (H, W, 3) BGR, as the bytes of a file with that suffix."""
+    done, data = cv2.imencode(suffix, image)
+    assert done, f"cannot encode {image.shape} {image.dtype} as {suffix}"
+    return data.tobytes()
+
+
 def write_image(path, image):
     """Writes a uint8 image, (H, W) grey or (H, W, 3) BGR, atomically, in the format of the path's suffix."""
-    encoded, data = cv2.imencode(Path(path).suffix, image)
-    assert encoded, f"cannot encode {image.shape} {image.dtype} as {path}"
     with replacing(path) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(encoded(Path(path).suffix, image))
 
 
 def read_image(path, flags=cv2.IMREAD_COLOR):

@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from files import (
     clear_partials,
+    encoded,
     list_folders,
     list_images,
     number_images,
@@ -42,7 +43,6 @@ from files import (
     read_json,
     replacing,
     write_figure,
-    write_image,
     write_text,
 )
 from maps.levels import scaled_to_maximum
@@ -184,8 +184,7 @@ def write_ground_truth(name, frames, samples, kind, bar):
     def write_part(numbers):
         here = samples.where(np.isin(samples.frame, numbers))
         for number, image in zip(numbers.tolist(), draw_maps(here, numbers)):
-            write_image(ledger.folder / wanted[number], image)
-            ledger.note(wanted[number])
+            ledger.write(wanted[number], encoded(Path(wanted[number]).suffix, image))
             bar.update()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -204,12 +203,11 @@ def ledger_of(name):
 
 def check_maps(frames):
     """Raises InputError where maps or tables of these videos would be written beside or over what gaze.py has not
-    written. With `overwrite`, maps of the same frames make way, and always those that a killed run could not write
-    down. frames: {name: VideoFrames}."""
+    written. With `overwrite`, maps of the same frames make way. frames: {name: VideoFrames}."""
     foreign = []
     for name, video in frames.items():
         ledger, table = ledger_of(name), fixations_file(config.fixations_dir, config.gt_dir, name)
-        names = set(video.map_names().values()) if config.overwrite or ledger.made_from else ()
+        names = set(video.map_names().values()) if config.overwrite else ()
         images = list_images(ledger.folder) if ledger.folder.is_dir() else []
         images = [path for path in images if path.name not in ledger.entries]
         replaced = [path for path in images if path.name in names]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from checks import is_plain_name
 from errors import InputError
-from files import HOST, fcntl, is_still, lock, read_json, write_text
+from files import HOST, fcntl, is_still, lock, read_json, replacing, write_text
 
 ENDS = 2**20            # bytes at either end of a file that a fingerprint reads
 ENDS_OF_MANY = 2**16    # the same of one of many files: at the end of a PNG are the checksums of its pixels
@@ -65,8 +65,9 @@ def is_unchanged(path, content):
 
 class Ledger:
     """The record of the files that this program writes to `folder`: a text file `path` whose first line says what they
-    are made from, a dict, and every other one the digest and the name of a file. A line is added as soon as the file is
-    there, so that a killed run can be continued. Lines that are not whole do not count."""
+    are made from, a dict, and every other one the digest and the name of a file. A line is added just before its file
+    is written: so a killed run can be continued, and a file without a line is somebody else's. Lines that are not whole
+    do not count."""
 
     def __init__(self, path, folder):
         self.path, self.folder = Path(path), Path(folder)
@@ -88,9 +89,15 @@ class Ledger:
         write_text(self.path, "\n".join(lines) + "\n")
         self.file = self.path.open("a", encoding="utf-8")
 
-    def note(self, name, data=None):
-        """Adds a file that has just been written, or what else `name` stands for, with its bytes."""
-        content = digest((self.folder / name).read_bytes() if data is None else data)
+    def write(self, name, data):
+        """Writes a file, bytes, atomically, after its line in the record."""
+        self.note(name, data)
+        with replacing(self.folder / name) as partial:
+            partial.write_bytes(data)
+
+    def note(self, name, data):
+        """Adds what `name` stands for, with its bytes."""
+        content = digest(data)
         with self.writing:
             self.entries[name] = content
             self.file.write(f"{content} {name}\n")

@@ -22,12 +22,12 @@ from errors import InputError
 from files import (
     checksum,
     clear_partials,
+    encoded,
     frame_number,
     list_images,
     number_images,
     read_image,
     read_json,
-    write_image,
     write_text,
 )
 from maps.exact import ExactMaps
@@ -218,8 +218,7 @@ class VideoResults:
         """Writes a map, float32 (height, width), and returns its grey levels, uint8."""
         levels, path = grey_levels(saliency), self.map_path(position)
         if self.save_maps != "npy":
-            write_image(path, levels)
-            self.ledger.note(path.name)
+            self.ledger.write(path.name, encoded(path.suffix, levels))
         if self.save_maps != "png":
             self.ledger.note(self.exact_name(position), self.exact.write(position, saliency))
         self.written += 1

@@ -1,5 +1,6 @@
 """Folders of flow images, flow_dir/ID/ID_FRAME.png of frames_dir/ID/ID_FRAME.png: missing ones are made, or named."""
 
+import io
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from errors import InputError
-from files import checksum, clear_partials, list_images, replacing, write_image
+from files import checksum, clear_partials, encoded, list_images
 from flow.colours import flow_to_colour
 from flow.dis import MIN_ROWS
 from flow.methods import choose_method, load_flows
@@ -204,11 +205,9 @@ def write_flow(ledger, item):
     """Writes the files of one item of `missing_flows`, the image last: where it exists, the flow is complete."""
     path, flow, save_raw = item
     if save_raw:
-        with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
-            np.savez(file, flow=flow.astype(np.float16))
-        ledger.note(path.with_suffix(".npz").name)
-    write_image(path, flow_to_colour(flow))
-    ledger.note(path.name)
+        np.savez(archive := io.BytesIO(), flow=flow.astype(np.float16))
+        ledger.write(path.with_suffix(".npz").name, archive.getvalue())
+    ledger.write(path.name, encoded(path.suffix, flow_to_colour(flow)))
 
 
 def provide_flow(frames_dir, ids, settings, device):

@@ -118,9 +118,9 @@ def test_ground_truth_is_kept_or_made_again_by_content(data, run_script):
     assert "1 videos made" in run()
     assert (maps / "012/0004.png").read_bytes() == image and not partial.exists()
     assert {name for name, when in written().items() if when != before[name]} == {"0004.png"}
-    # as is one that a killed run wrote, but could not write down
-    ledger = maps / ".012.made"
-    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-1]))
+    # as is one that a killed run had written down, but not yet written
+    (maps / "012/0004.png").unlink()
+    (data / "data/fixations/012.csv").unlink()
     assert "1 videos made" in run()
     (data / "data/fixations/012.csv").unlink()
     assert "1 videos made" in run()
@@ -152,6 +152,10 @@ def test_maps_and_tables_of_others_are_not_replaced(data, run_script):
     assert cv2.imread(str(theirs), cv2.IMREAD_UNCHANGED).shape == (4, 8)
     assert run_script("gaze.py", *arguments, "--overwrite=True").returncode == 0
     assert cv2.imread(str(theirs), cv2.IMREAD_UNCHANGED).shape == (24, 48)
+    ledger = data / "data/saliency_maps/.012.made"  # in a folder that gaze.py has begun: what its record does not hold
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if "0004.png" not in line))
+    assert "0004.png would be mixed" in run_script("gaze.py", *arguments).stderr
     write_image(theirs.with_name("0005.png"), np.full((4, 8), 9, np.uint8))  # a map of a frame that was not extracted
     table = data / "data/fixations/013.csv"
     table.write_text("id,x,y\n1,2,3\n")

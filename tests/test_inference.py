@@ -24,7 +24,7 @@ from inference import main, predict
 from maps.exact import HEADER
 from maps.levels import grey_levels
 from model import SST_Sal, save_model
-from provenance import claimed
+from provenance import Ledger, claimed
 from settings import settings
 from sphere import solid_angle
 from video.decode import sampled
@@ -291,10 +291,10 @@ def test_bad_videos_are_named_and_others_unharmed(infer, videos, tmp_path, save_
 
 def test_both_ways_give_the_same_maps(script, shared, videos, tmp_path):
     command = ["inference.py", f"--videos_folder={videos}", f"--inference_model={shared}/released/SST_Sal.pth", *SMALL,
-               "--flow_method=dis", "--sequence_length=4", "--overlap=1"]
+               "--flow_method=dis_gated", "--sequence_length=4", "--overlap=1"]
     assert script(*command).returncode == 0
     assert not (videos / "frames").exists() and not (videos / "optical_flow").exists()
-    assert "flow_resolution=512 (now 24)" in one_line(script(*command, "--flow_resolution=24"))
+    assert "flow_resolution=384 (now 24)" in one_line(script(*command, "--flow_resolution=24"))
     assert script(*command, "--save_frames=True", "--results_dir=saved").returncode == 0
     for path in (tmp_path / "saved").glob("*/*.png"):
         assert path.read_bytes() == (tmp_path / "results" / path.parent.name / path.name).read_bytes()
@@ -308,14 +308,14 @@ def test_a_video_keeps_its_id_when_others_come(infer, videos, tmp_path):
 
 
 def test_an_interrupted_video_keeps_its_id_when_others_come(infer, videos, monkeypatch):
-    def interrupted(path, image):
-        if path.stem == "000_0012":
+    def interrupted(ledger, name, data):
+        if name == "000_0012.png":
             raise KeyboardInterrupt
-        write_image(path, image)
+        Ledger.note(ledger, name, data)
 
-    monkeypatch.setattr("results.write_image", interrupted)
-    assert infer("--sequence_length=4", "--overlap=1").returncode == 130
-    monkeypatch.setattr("results.write_image", write_image)
+    with monkeypatch.context() as patch:
+        patch.setattr("results.Ledger.write", interrupted)
+        assert infer("--sequence_length=4", "--overlap=1").returncode == 130
     write_video(videos / "0.mp4", noise_frames(6, 32, 64, seed=2), 24)
     result = infer("--sequence_length=4", "--overlap=1")
     assert "000 a.mp4: 10 maps" in result.stdout and "0.mp4: 2 maps" in result.stdout

@@ -62,8 +62,7 @@ def test_a_ledger_survives_a_kill_in_the_middle_of_a_line(tmp_path):
     ledger = Ledger(tmp_path / "record", tmp_path)
     ledger.begin({"source": 1}, {})
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_text(name)
-        ledger.note(name)
+        ledger.write(name, name.encode())
     ledger.close()
     (tmp_path / "record").write_text((tmp_path / "record").read_text()[:-3])
     again = Ledger(tmp_path / "record", tmp_path)
