@@ -41,9 +41,9 @@ calm = 1.0                      # how much the camera would rather rest: 0 = fol
 
 # Optical flow
 compute_flow = True             # True: make flow images that are missing; False: stop at the first that is missing
-flow_method = ""                # "dis", "raft_large" or "raft_small"; "" = raft_large on a GPU once downloaded, or dis
+flow_method = ""                # "dis_gated", "dis", "raft_large", "raft_small"; "" = dis_gated (GPU: see docs/flow.md)
 flow_weights = ""               # RAFT's .pth file, torchvision's or the authors'; "" = torchvision's, downloaded
-flow_resolution = 512           # largest number of rows that flow is computed on; larger frames are reduced first
+flow_resolution = 384           # largest number of rows that flow is computed on; larger frames are reduced first
 flow_save_raw = False           # also write ID_FRAME.npz: the array flow, float16, (height, width, 2), in pixels
 
 # Data set

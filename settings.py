@@ -172,7 +172,7 @@ RULES = {  # {name: (test of the value, what the value must be)}; a setting that
     "field_of_view": real(lambda degrees: 20 <= degrees <= 150, "in [20, 150], degrees"),
     "top_speed": real(lambda speed: 1 <= speed <= 360, "in [1, 360], degrees a second"),
     "calm": real(lambda calm: 0 <= calm <= 100, "in [0, 100]"),
-    "flow_method": one_of("dis", "raft_large", "raft_small", ""),
+    "flow_method": one_of("dis_gated", "dis", "raft_large", "raft_small", ""),
     "flow_resolution": whole(16, MOST_PIXELS),
     "num_workers": whole(0, 256),
     "validation_split": real(lambda share: 0 <= share < 1, "in [0, 1)"),

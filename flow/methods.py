@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flow.colours import flow_to_colour
-from flow.dis import dis_flows
+from flow.dis import DisFlows, dis_flow, gated_dis_flow
 from flow.raft import load_raft, torchvision_weights
 from video.pipeline import in_order
 from video.resize import limit_rows
@@ -33,21 +33,23 @@ def flow_settings(config):
 
 def choose_method(method, device):
     """The name of the method that the setting flow_method means. "" is raft_large on a GPU if torchvision has already
-    downloaded its weights, and dis otherwise."""
+    downloaded its weights, and dis_gated otherwise."""
     if method:
         return method
-    return "raft_large" if device.type == "cuda" and torchvision_weights("raft_large")[0].is_file() else "dis"
+    return "raft_large" if device.type == "cuda" and torchvision_weights("raft_large")[0].is_file() else "dis_gated"
 
 
 def load_flows(settings, device):
-    """The function of a method that takes an iterable of pairs of BGR frames (H, W, 3), uint8, all of one size, and
-    yields the flow of each pair, (H, W, 2), float32: to the right and down, pixels.
+    """The flow of a method: an object that is called with an iterable of pairs of BGR frames (H, W, 3), uint8, all of
+    one size, and yields the flow of each pair, (H, W, 2), float32: to the right and down, pixels. Its `of_pair(pair)`
+    returns the flow of one pair, without reading others ahead.
 
     settings: a `FlowSettings`, of which method and weights are used. Raises InputError if RAFT's weights cannot be had;
     no other method replaces it then.
     """
     method = choose_method(settings.method, device)
-    return dis_flows if method == "dis" else load_raft(method, settings.weights, device)
+    of_pair = {"dis": dis_flow, "dis_gated": gated_dis_flow}.get(method)
+    return DisFlows(of_pair) if of_pair else load_raft(method, settings.weights, device)
 
 
 def flow_images(frames, flows, rows):

@@ -23,7 +23,7 @@ CORRELATION_BYTES = 2**31    # at most, of a batch's correlation volume, RAFT's 
 
 
 class RaftFlows:
-    """Flow by a RAFT network: an object is called like `dis_flows`."""
+    """Flow by a RAFT network, as `flow.dis.DisFlows` is flow by DIS."""
 
     def __init__(self, network, device):
         self.network, self.device = network.to(device).eval(), device
@@ -38,6 +38,10 @@ class RaftFlows:
                 batch = []
         if batch:
             yield from self.flow(batch)
+
+    def of_pair(self, pair):
+        """The flow of one pair."""
+        return next(self([pair]))
 
     def batch_size(self, height, width):
         """The number of pairs in a batch, for frames of that size. RAFT computes features at every 8th row and column,

@@ -67,6 +67,17 @@ def test_only_what_is_missing_is_made(tmp_path, monkeypatch):
     assert not (tmp_path / "flow" / "001").exists()
 
 
+def test_flow_of_the_method_before_is_made_again(tmp_path):
+    write_frames(tmp_path / "frames", "000", moving(3))
+    make(tmp_path, ["000"])
+    flows = tmp_path / "flow" / "000"
+    before = {path: path.stat().st_mtime_ns for path in flows.iterdir()}
+    make(tmp_path, ["000"], "dis")
+    assert before == {path: path.stat().st_mtime_ns for path in flows.iterdir()}
+    make(tmp_path, ["000"], "dis_gated")
+    assert all(path.stat().st_mtime_ns > time for path, time in before.items())
+
+
 @pytest.mark.parametrize("bad,lost", [(2, [1, 2]), (0, [0]), (5, [4, 5])])
 def test_unreadable_frame_is_named_and_the_rest_done(tmp_path, bad, lost):
     frames = moving(6)
@@ -110,11 +121,11 @@ def test_folders_without_frames_are_named_and_the_rest_done(tmp_path):
 def test_interrupted_writing_leaves_no_half_files(tmp_path, monkeypatch):
     write_frames(tmp_path / "frames", "000", moving(4))
 
-    def full_disk(path, image):
-        raise OSError(28, "No space left on device", str(path))
+    def full_disk(suffix, image):
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-        patched.setattr(folders, "write_image", full_disk)
+        patched.setattr(folders, "encoded", full_disk)
         make(tmp_path, ["000"], save_raw=True)
     assert all(name.endswith(".npz") for name in names(tmp_path / "flow" / "000"))
     assert make(tmp_path, ["000"]) == []

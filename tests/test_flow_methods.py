@@ -4,6 +4,7 @@ from itertools import islice, pairwise
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from flow_frames import CPU, flow_settings_of, make, moving, texture, write_frames
 
@@ -16,22 +17,27 @@ from video.decode import all_frames
 def test_automatic_method(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     gpu = torch.device("cuda")
-    assert choose_method("", CPU) == choose_method("", gpu) == "dis"
+    assert choose_method("", CPU) == choose_method("", gpu) == "dis_gated"
     cached, _ = raft.torchvision_weights("raft_large")
     cached.parent.mkdir()
     cached.touch()
-    assert choose_method("", gpu) == "raft_large" and choose_method("", CPU) == "dis"
+    assert choose_method("", gpu) == "raft_large" and choose_method("", CPU) == "dis_gated"
     assert choose_method("dis", gpu) == "dis" and choose_method("raft_small", CPU) == "raft_small"
 
 
-def test_streamed_flow_images_are_the_written_ones(tmp_path):
+@pytest.mark.parametrize("method", ["dis", "dis_gated"])
+def test_streamed_flow_images_are_the_written_ones(tmp_path, method):
     frames = moving(5, height=60, width=120)
+    frames[2] = frames[1]  # which a gate takes for rest
     paths = write_frames(tmp_path / "frames", "000", frames)
-    make(tmp_path, ["000"], rows=48)
-    streamed = list(flow_images(iter(frames), load_flows(flow_settings_of("dis"), CPU), 48))
+    make(tmp_path, ["000"], method, rows=48)
+    flows = load_flows(flow_settings_of(method), CPU)
+    streamed = list(flow_images(iter(frames), flows, 48))
     written = [cv2.imread(str(tmp_path / "flow" / "000" / path.name)) for path in paths]
     assert streamed[0].shape == (48, 96, 3)
     np.testing.assert_array_equal(streamed, written)
+    assert (streamed[1] == 255).all() or method == "dis"
+    np.testing.assert_array_equal(flows.of_pair(frames[:2]), next(flows([frames[:2]])))
 
 
 def test_streams_of_one_frame_and_of_none():
