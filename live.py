@@ -18,6 +18,7 @@ from settings import answer_at_once
 if __name__ == "__main__":
     answer_at_once(config)  # before PyTorch and other packages are imported, which takes seconds
 
+import math
 import signal
 import threading
 import time
@@ -35,16 +36,17 @@ from tqdm import tqdm
 from checks import printable
 from distributed import choose_device
 from flow.colours import flow_to_colour
-from flow.dis import MIN_ROWS, dis_flow, dis_flows
+from flow.dis import MIN_ROWS
 from flow.methods import flow_settings, load_flows
 from maps.levels import grey_levels
 from model import load_fitting_model
 from provenance import check_outputs
 from settings import configure
 from spherical_conv import compile_kernels
-from video.colour import to_bgr
+from video.colour import shows_planes, to_bgr
 from video.decode import SAMPLES_PER_SECOND, VideoReader, open_stream, probe, stream_pictures, views_of
 from video.pipeline import END, delivered, join_thread, read_ahead, serial_opencv, write_behind
+from video.planes import even_size, size_of, to_planes
 from video.projection import Layout, Views, declared_layout
 from video.resize import limit_rows, resized
 from viewer.overlay import OverlayWriter
@@ -60,22 +62,24 @@ class LiveFrame(NamedTuple):
 
     slot: int           # its number among all that were due, 8 a second
     arrived: float      # when it came, time.monotonic()
-    image: np.ndarray   # (H, W, 3) BGR uint8
+    image: np.ndarray   # (H, W, 3) BGR uint8, for the model
+    picture: object = None  # the same to be shown, as `to_planes` takes it, in full size
 
 
 # ---------------------------------------------------------------------------------------------------------- the source
 
 
 class Source:
-    """What frames come from. `source`, stereo_layout, projection: see config.py. Frames of more than `rows` rows are
-    reduced to so many: there is no time to do more with them. Raises InputError where it cannot be opened.
+    """What frames come from. `source`, stereo_layout, projection: see config.py. rows: what is shown has at most so
+    many; model_rows: what the model reads is first reduced to so many, since that takes little time. Raises InputError
+    where it cannot be opened.
 
     frames: yields a `LiveFrame` 8 times a second, in real time. When it has come to its end without an error, `ended`
     says why, and `vanished` whether the source should not have ended.
     """
 
-    def __init__(self, source, stereo_layout, rows, projection=""):
-        self.rows, self.settings = rows, (stereo_layout, projection)
+    def __init__(self, source, stereo_layout, rows, projection="", model_rows=math.inf):
+        self.rows, self.model_rows, self.settings = rows, model_rows, (stereo_layout, projection)
         self.name = f"camera {source}" if source.isdecimal() else printable(source)
         self.capture = self.container = self.info = self.views = None
         if source.isdecimal():
@@ -99,25 +103,37 @@ class Source:
         start, last, shape = time.monotonic(), -1, None
         images = self.of_file if self.info else self.of_stream if self.container else self.of_camera
         self.vanished = not self.info   # what has an end of its own says so
-        for slot, image in images(start):
+        for slot, decoded in images(start):
             if slot == last:
                 continue
-            image = limit_rows(self.views(limit_rows(image, 2 * self.rows)), self.rows)
-            if shape not in (None, image.shape):
-                self.ended = f"{self.name} changed its frames' size from {shape[:2]} to {image.shape[:2]}"
+            image, picture = self.viewed(decoded)
+            size = size_of(picture)
+            if shape not in (None, size):
+                self.ended = f"{self.name} changed its frames' size from {shape} to {size}"
                 self.vanished = True
                 return
             if len(image) < MIN_ROWS:
                 raise InputError(f"{self.name} has frames of {len(image)} rows; {MIN_ROWS} is the least")
-            shape, last = image.shape, slot
-            yield LiveFrame(slot, time.monotonic(), image)
+            shape, last = size, slot
+            yield LiveFrame(slot, time.monotonic(), image, picture)
         if not self.stopped.is_set():
             seconds = time.monotonic() - start
             self.ended = (f"{self.name} sent no more frames after {seconds:.0f} s" if self.vanished else
                           f"{self.name} ended after {seconds:.0f} s")
 
+    def viewed(self, decoded):
+        """(image, picture), as a `LiveFrame` has them, of an `av.VideoFrame` or of a camera's BGR frame."""
+        planes = not isinstance(decoded, np.ndarray) and shows_planes(decoded)
+        if planes:
+            decoded = to_planes(decoded, even_size(*size_of(decoded), 2 * self.rows))
+        frame = decoded if isinstance(decoded, np.ndarray) else to_bgr(decoded)
+        view = self.views(limit_rows(frame, 2 * self.rows))
+        if not (planes and view is frame):
+            return limit_rows(view, self.model_rows), view
+        return to_bgr(to_planes(decoded, even_size(*size_of(decoded), self.model_rows))), decoded
+
     def of_camera(self, start):
-        """Yields (slot, image) of each frame of a camera, when it comes; start: time.monotonic()."""
+        """Yields (slot, frame, BGR) of each frame of a camera, when it comes; start: time.monotonic()."""
         self.views = Views(self.name, Layout(), *self.settings)
         before = -1
         while self.capture.grab() and not self.stopped.is_set():
@@ -130,7 +146,7 @@ class Source:
             before = slot
 
     def of_file(self, start):
-        """Yields (slot, image) of each sampled frame of a file, when its time has come."""
+        """Yields (slot, `av.VideoFrame`) of each sampled frame of a file, when its time has come."""
         reader = VideoReader(self.path, self.info)
         self.views = views_of(self.name, self.info, *self.settings)
         for _, shown, picture in reader.samples():
@@ -138,13 +154,13 @@ class Source:
                 self.stopped.wait(max(0.0, start + shown - time.monotonic()))
                 if self.stopped.is_set():
                     return
-                yield round(shown * self.rate), to_bgr(picture)
+                yield round(shown * self.rate), picture
         self.views.judge()
         self.vanished = bool(reader.problem)
 
     def of_stream(self, start):
-        """Yields (slot, image) of each frame of a stream, when it comes. A stream of a known length, which comes
-        faster, plays at its own pace."""
+        """Yields (slot, `av.VideoFrame`) of each frame of a stream, when it comes. A stream of a known length, which
+        comes faster, plays at its own pace."""
         lasts, before = (self.container.duration or 0) / av.time_base, -1
         for shown, picture in stream_pictures(self.container, self.name):
             if self.views is None:
@@ -155,7 +171,7 @@ class Source:
                 return
             slot = int((shown if lasts else time.monotonic() - start) * SAMPLES_PER_SECOND)
             if slot != before:
-                yield slot, to_bgr(picture)
+                yield slot, picture
             before, self.vanished = slot, shown < 0.9 * lasts or not lasts
 
     def release(self):
@@ -207,16 +223,10 @@ def newest(source):
 # ------------------------------------------------------------------------------------------------------------ the loop
 
 
-def flow_of_pair(flows):
-    """A function from a pair of frames to its flow, on the caller's thread: `flows`, of `load_flows`, reads pairs
-    ahead, which would cost a live picture its time."""
-    return dis_flow if flows is dis_flows else lambda pair: next(flows([pair]))
-
-
 def live_inputs(frames, flow, resolution, flow_rows):
-    """Yields (frame, input of the model: uint8 (height, width, C)) for each `LiveFrame`, as they come. flow: of
-    `flow_of_pair`, or None. With flow a frame comes when the next one is there, and the last one repeats the flow
-    before it; see `windows.model_inputs`."""
+    """Yields (frame, input of the model: uint8 (height, width, C)) for each `LiveFrame`, as they come. flow: a
+    function from a pair of frames to its flow, or None. With flow a frame comes when the next one is there, and the
+    last one repeats the flow before it; see `windows.model_inputs`."""
     if flow is None:
         for frame in frames:
             yield frame, resized(frame.image, resolution)
@@ -275,7 +285,7 @@ def predict_live(source, step, flow, page):
         try:
             with newest(source) as frames, read_ahead(to_inputs(frames), 1) as inputs:
                 for frame, model_input in inputs:
-                    picture = frame.image, grey_levels(step(model_input))
+                    picture = frame.picture, grey_levels(step(model_input))
                     first = frame.slot if first is None else first
                     source.end = (frame.slot + 1 - first) / source.rate
                     write(*picture, (frame.slot - first) / source.rate)
@@ -296,8 +306,9 @@ def main(argv):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     device = choose_device(config.device)
     model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
-    flow = flow_of_pair(load_flows(flow_settings(config), device)) if config.of_available else None
-    source = Source(config.source, config.stereo_layout, config.overlay_height, config.projection)
+    flow = load_flows(flow_settings(config), device).of_pair if config.of_available else None
+    model_rows = 2 * max(config.resolution[0], config.live_flow_resolution if flow else 0)
+    source = Source(config.source, config.stereo_layout, config.overlay_height, config.projection, model_rows)
     windows = model, config.sequence_length, config.overlap, device
     compile_kernels(device, say)
     SteppedWindows(*windows)(np.zeros((*config.resolution, model.input_dim), np.uint8))  # the first one takes seconds

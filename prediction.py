@@ -22,7 +22,7 @@ from video.catalogue import assign_ids, read_catalogue
 from video.decode import list_videos
 from video.extraction import folders_of_others, is_finished
 from video.pipeline import read_ahead, write_behind
-from video.resize import limit_rows
+from video.planes import even_size, to_planes
 from video.sources import VideoFile, list_frame_folders
 from viewer.overlay import OverlayWriter
 from viewer.page import FRAME_ROWS, PageWriter
@@ -116,7 +116,7 @@ class Output(NamedTuple):
 
     @property
     def picture_rows(self):
-        """Rows at most of a frame that waits to be shown with its map."""
+        """Rows at most of a frame that waits to be shown with its map; 0 where none is."""
         return max(self.overlay_height if self.overlay else 0, FRAME_ROWS if self.page else 0)
 
 
@@ -190,13 +190,22 @@ def pending_writers(results, output):
     return writers
 
 
+def picture_of(source, frame, rows):
+    """What waits of a source's latest frame to be shown with its map: planes of at most so many rows; 0: nothing."""
+    return to_planes(source.picture or frame, even_size(*frame.shape[:2], rows)) if rows else None
+
+
 def show_again(results, writers, rows):
     """Writes the overlay or the page of maps that are all there. rows: at most so many are shown."""
-    with read_ahead(results.source.frames(), FRAMES_AHEAD) as frames, write_behind(writers) as write:
-        for position, frame in enumerate(frames):
+    def pictures():
+        for frame in results.source.frames():
             if isinstance(frame, InputError):
                 raise frame
-            write(limit_rows(frame, rows), results.read_map(position), results.source.times[position])
+            yield picture_of(results.source, frame, rows)
+
+    with read_ahead(pictures(), FRAMES_AHEAD) as ahead, write_behind(writers) as write:
+        for position, picture in enumerate(ahead):
+            write(picture, results.read_map(position), results.source.times[position])
 
 
 def predict_and_show(results, predictor, colours, writers, rows, progress):
@@ -216,8 +225,8 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
                     raise frame
             elif colours and len(frame) < MIN_ROWS:
                 raise InputError(f"{results.source.path} has {len(frame)} rows; flow needs at least {MIN_ROWS}")
-            elif writers:
-                picture = limit_rows(frame, rows)
+            else:
+                picture = picture_of(results.source, frame, rows)
             if position < kept:
                 write(picture, results.read_map(position), results.source.times[position])
             else:

@@ -185,6 +185,9 @@ def test_exact_maps_are_those_of_predict_and_make_the_pictures(infer, small_mode
         mass = (levels * solid_angle(12, 16).numpy()).reshape(2, 6, 4, 4).sum(axis=(1, 3)).ravel()
         assert [float(share) for share in line[2:]] == pytest.approx(list(mass / mass.sum()), abs=1e-6)
     assert "0 maps in" in infer("--save_maps=npy", "--regions=(2, 4)", "--viewer=False").stdout
+    (results / "000_regions.csv").unlink()  # now nothing but the table needs the frames
+    assert "0 maps in" in infer("--save_maps=npy", "--regions=(2, 4)", "--viewer=False", "--overlay=False").stdout
+    assert (results / "000_regions.csv").is_file()
 
 
 def test_exact_maps_alone_are_continued_and_follow_their_video(infer, videos, tmp_path):

@@ -27,6 +27,7 @@ from live import LiveFrame, Source, live_inputs, newest
 from model import SST_Sal, load_model, save_model
 from sphere import directions
 from video.encode import write_video
+from video.resize import resized
 from viewer.server import LivePage
 from windows import SteppedWindows
 
@@ -131,6 +132,15 @@ def test_a_file_plays_at_its_pace_and_its_last_frame_is_not_lost(video):
         slots = [frame.slot for frame in live_frames]
     assert time.monotonic() - began >= 11 / 8 and slots[-1] == 11
     assert "ended after 1 s" in source.ended and not source.vanished
+
+
+def test_the_model_reads_fewer_rows_than_are_shown(video):
+    with newest(Source(str(video), "mono", 36, model_rows=24)) as live_frames:
+        frame = next(iter(live_frames))
+    assert frame.image.shape == (24, 48, 3) and (frame.picture.height, frame.picture.width) == (48, 96)
+    greys = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(int) for image in (
+        frame.image, resized(frames(1)[0], (24, 48)))]  # colours have a quarter of the pixels
+    assert abs(greys[0] - greys[1]).mean() < 4
 
 
 def test_stereo_taken_for_mono_is_warned_of(tmp_path, capsys):

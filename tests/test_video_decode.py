@@ -32,6 +32,15 @@ def read(path, *settings):
     return video, frames
 
 
+def test_the_decoders_picture_stands_for_a_frame_that_is_all_of_it(tmp_path):
+    write_video(tmp_path / "a.mp4", noise_frames(2, 16, 32, seed=0), 8)
+    for layout, whole in (("mono", True), ("top_bottom", False)):
+        video = VideoFile("000", tmp_path / "a.mp4", layout)
+        for frame in video.frames():
+            assert (video.picture is not None) == whole
+            assert not whole or np.array_equal(video.picture.to_ndarray(format="bgr24"), frame)
+
+
 @pytest.mark.parametrize(("fps", "step"), [
     (1, 1), (5, 1), (8, 1), (12, 2), (23.976, 3), (25, 3), (29.97, 4), (60, 8), (240, 30)])
 def test_steps(tmp_path, fps, step):

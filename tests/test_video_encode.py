@@ -5,6 +5,7 @@ from conftest import noise_frames
 from sound_video import source
 
 from video.encode import video_writer, write_video
+from video.planes import BT709, SMPTE170M, UNSPECIFIED, to_planes
 
 
 def test_a_written_video_plays_everywhere_and_keeps_its_time(tmp_path):
@@ -78,9 +79,22 @@ def test_the_video_of_a_page_has_a_key_frame_every_second_and_no_frame_before_it
         assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
 
 
+@pytest.mark.parametrize(("use", "colorspace", "told"), [
+    ("film", BT709, BT709), ("page", BT709, BT709),
+    ("film", UNSPECIFIED, UNSPECIFIED), ("page", UNSPECIFIED, SMPTE170M)])
+def test_a_video_says_what_its_pictures_say(tmp_path, use, colorspace, told):
+    picture = to_planes(np.zeros((32, 64, 3), np.uint8), (32, 64))
+    picture.colorspace = colorspace
+    with video_writer(tmp_path / "a.mp4", (32, 64), source(1), use) as write:
+        write(picture, 0)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].codec_context.colorspace == told
+
+
+@pytest.mark.parametrize("use", ["film", "page"])
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 60, 20), (20, 180, 240)])
-def test_the_video_of_a_page_keeps_its_colours(tmp_path, colour):
-    with video_writer(tmp_path / "a.mp4", (32, 64), source(1), "page") as write:
+def test_a_video_keeps_its_colours(tmp_path, colour, use):
+    with video_writer(tmp_path / "a.mp4", (32, 64), source(1), use) as write:
         write(np.full((32, 64, 3), colour, np.uint8), 0)
     with av.open(str(tmp_path / "a.mp4")) as container:
         (frame,) = container.decode(video=0)

@@ -11,6 +11,8 @@ from functools import cache
 import cv2
 import numpy as np
 
+from video.planes import are_planes
+
 PQ, HLG = 16, 18            # FFmpeg's numbers for the transfer functions
 BT709, BT2020 = 1, 9        # FFmpeg's numbers for primaries and matrices
 STRIP = 8                   # rows that are converted at a time: they fit a core's cache
@@ -32,6 +34,11 @@ def to_bgr(picture):
         strip = cv2.transform(strip, to_rgb[::-1])  # BGR
         frame[row:row + STRIP] = np.sqrt(strip.clip(0, 1, out=strip), out=strip) * 255 + 0.5
     return upright(frame, picture)
+
+
+def shows_planes(picture):
+    """Whether the frame of an `av.VideoFrame` shows its planes as they are, and `video.planes` knows these."""
+    return are_planes(picture) and picture.color_trc not in (PQ, HLG) and side_data(picture, "DISPLAYMATRIX") is None
 
 
 def conversion(light):

@@ -9,6 +9,12 @@ def resized(image, resolution):
 
 
 def limit_rows(frame, rows):
-    """The frame (H, W, 3), reduced to `rows` rows if it has more; the ratio W / H stays."""
+    """The frame (H, W, 3), reduced to `rows` rows if it has more; the ratio W / H stays. One that has more than twice
+    as many is halved first, if both its sides are even: OpenCV halves in a tenth of the time."""
     H, W = frame.shape[:2]
-    return frame if rows >= H else resized(frame, (rows, round(W * rows / H)))
+    if rows >= H:
+        return frame
+    size = rows, round(W * rows / H)
+    if 2 * rows < H and H % rows and not (H % 2 or W % 2):
+        frame = resized(frame, (H // 2, W // 2))
+    return resized(frame, size)

@@ -10,6 +10,8 @@
     files(position) the files that this frame comes from
     frames()        yields the sampled frames in order, BGR uint8 (H, W, 3); an `InputError` in place of one that is bad
     every_frame()   yields (time, frame) of all frames, not only of the sampled ones, which are `count`, at `full_rate`
+    picture         what the decoder gave for the latest frame of frames(), if these are planes (`video.planes`) and the
+                    frame shows all of it as it is; else None
     glances()       yields (time, small grey picture, uint8) of all frames, for `cuts.find_cuts`
     times           when each sampled frame is shown, seconds; the first is at 0. The list grows as frames() yields
     end             when the last one stops being shown, seconds
@@ -32,7 +34,7 @@ import cv2
 from errors import InputError
 from files import frame_number, list_folders, list_images, read_image, read_json
 from video.catalogue import title_of
-from video.colour import to_bgr
+from video.colour import shows_planes, to_bgr
 from video.cuts import GLANCE
 from video.decode import SAMPLES_PER_SECOND, VideoReader, estimated_samples, probe, views_of
 from video.pipeline import in_order
@@ -48,7 +50,7 @@ class VideoFile:
         self.title, self.bytes = title_of(path), path.stat().st_size
         self.name = f"{identity} {self.title}"
         self.limit = math.inf
-        self.times, self.indices = [], []
+        self.times, self.indices, self.picture = [], [], None
 
     @cached_property
     def info(self):
@@ -117,7 +119,9 @@ class VideoFile:
         views = views_of(self.title, self.info, *self.settings)
         for index, time, picture in self.reader.samples():
             if picture is not None:
-                frame = views(to_bgr(picture))
+                decoded = to_bgr(picture)
+                frame = views(decoded)
+                self.picture = picture if frame is decoded and shows_planes(picture) else None
                 self.shape = frame.shape[:2] if index == 0 else self.shape
                 self.indices.append(index)
                 self.times.append(time)
@@ -155,6 +159,7 @@ class FrameFolder:
         self.id, self.path, self.row = path.name, path, row or {}
         self.images = list_images(path)
         self.limit = self.expected = len(self.images)
+        self.picture = None
         self.title = self.row.get("video", self.id)
         self.name = f"{self.id} {self.title}" if row else self.id
         self.bytes = int(row["bytes"]) if row else sum(image.stat().st_size for image in self.images)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from video.encode import video_writer
+from video.planes import BLACK, arrays_of, black, conversion, even_size, size_of, to_planes
 from video.resize import resized
 
 # For each grey level of a map: the colour of the glow, BGR, and its opacity. The colours start at a visible purple and
@@ -13,22 +14,32 @@ from video.resize import resized
 GLOW = cv2.applyColorMap(np.linspace(70, 255, 256).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]
 OPACITY = 0.85 * np.linspace(0, 1, 256, dtype=np.float32) ** 0.8
 BRIGHTNESS = 0.85  # of the frame below the glow, so that the glow stands out in a sunny scene too
-LEFT_OF_FRAME = np.round(255 * BRIGHTNESS * (1 - OPACITY)).astype(np.uint8)[:, None].repeat(3, axis=1)[:, None]
-ADDED_GLOW = np.round(OPACITY[:, None] * GLOW).astype(np.uint8)[:, None]
+FADED = BRIGHTNESS * (1 - OPACITY)
+LEFT_OF_FRAME = np.uint8(np.round(255 * FADED))
+ADDED_GLOW = np.uint8(np.round(OPACITY[:, None] * GLOW))[:, None]
 
 
-def even_size(height, width, max_height):
-    """The (height, width) of the overlay of a frame: both even, with at most max_height rows."""
-    scale = min(1.0, max_height / height)
-    return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
+def glowing(image, saliency, added, out=None):
+    """An image, uint8 (h, w) or (h, w, 3), with a map, uint8, of any size, glowing over it. added: the glow of each
+    grey level in the image's channels. out: the array that it is written to."""
+    levels = cv2.resize(saliency, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    levels = levels if image.ndim == 2 else cv2.cvtColor(levels, cv2.COLOR_GRAY2BGR)
+    return cv2.add(cv2.multiply(image, cv2.LUT(levels, LEFT_OF_FRAME), scale=1 / 255), cv2.LUT(levels, added), dst=out)
 
 
 def overlay(frame, saliency, size):
     """The frame, BGR uint8, with its map, uint8, glowing over it: BGR uint8 (*size, 3). size: (height, width)."""
-    height, width = size
-    frame = resized(frame, size)
-    saliency = cv2.cvtColor(cv2.resize(saliency, (width, height), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
-    return cv2.add(cv2.multiply(frame, cv2.LUT(saliency, LEFT_OF_FRAME), scale=1 / 255), cv2.LUT(saliency, ADDED_GLOW))
+    return glowing(resized(frame, size), saliency, ADDED_GLOW)
+
+
+def overlay_in_planes(frame, saliency, size):
+    """The same of a frame as `to_planes` takes it, as a picture in planes. size: both even."""
+    picture = to_planes(frame, size)
+    over = black(size, picture)
+    added = conversion(picture) @ ADDED_GLOW[:, 0].T + np.outer(BLACK, 1 - FADED)  # the fading takes from black, too
+    for plane, out, levels in zip(arrays_of(picture), arrays_of(over), np.uint8(np.round(added))):
+        glowing(plane, saliency, levels, out)
+    return over
 
 
 class OverlayWriter:
@@ -43,11 +54,12 @@ class OverlayWriter:
         return self
 
     def write(self, frame, saliency, time):
-        """Adds a frame, BGR uint8 (H, W, 3), with its map, uint8 (h, w), of any size, shown from `time` on, seconds."""
+        """Adds a frame, as `to_planes` takes it, with its map, uint8 (h, w), of any size, shown from `time` on,
+        seconds."""
         if self.encode is None:
-            self.size = even_size(*frame.shape[:2], self.max_height)
+            self.size = even_size(*size_of(frame), self.max_height)
             self.encode = self.stack.enter_context(video_writer(self.path, self.size, self.source, sound=self.sound))
-        self.encode(overlay(frame, saliency, self.size), time)
+        self.encode(overlay_in_planes(frame, saliency, self.size), time)
 
     def __exit__(self, *failure):
         return self.stack.__exit__(*failure)

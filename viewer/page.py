@@ -26,6 +26,7 @@ from maps.extent import extent
 from maps.regions import region_shares
 from sphere import with_margin
 from video.encode import video_writer
+from video.planes import arrays_of, black, size_of, to_planes
 from video.resize import resized
 from viewer.overlay import BRIGHTNESS, GLOW, OPACITY, overlay
 
@@ -36,6 +37,7 @@ MARGIN = 8                  # pixels around the map, and rows below the frame, t
 EMBED_LIMIT = 50 * 2**20    # bytes; a larger video does not go into the page, but into files beside it
 PIECE = 12 * 2**20          # bytes of video in one piece of text; a multiple of 3, so that base64 needs no padding
 POSTER_SIZE = (240, 480)    # (height, width)
+GREYS = np.uint8(np.round(np.linspace(16, 235, 256)))   # the luma of each grey level
 TILES = (4, 8)              # (rows, columns) of the grid of regions, where nobody asks for another
 MOST_SHARES = 2**22         # of all frames together, two bytes each: a page with more goes without its regions
 
@@ -66,15 +68,17 @@ def arrange(frame_shape, map_shape):
 
 
 def compose(frame, saliency, layout):
-    """One picture of a page's video, BGR uint8 (layout.height, layout.width, 3): the frame, BGR uint8, and its map,
-    uint8, on black."""
-    picture = np.zeros((layout.height, layout.width, 3), np.uint8)
-    picture[:layout.frame_rows] = resized(frame, (layout.frame_rows, layout.width))
-    picture[layout.frame_rows:layout.frame_rows + MARGIN] = picture[layout.frame_rows - 1]
+    """One picture of a page's video, in planes: the frame, as `to_planes` takes it, and its map, uint8, on black."""
+    frame = to_planes(frame, (layout.frame_rows, layout.width))
+    picture = black((layout.height, layout.width), frame)
+    luma, *chroma = arrays_of(picture)
+    for plane, part, margin in zip((luma, *chroma), arrays_of(frame), (MARGIN, MARGIN // 2, MARGIN // 2)):
+        plane[:len(part)] = part
+        plane[len(part):len(part) + margin] = part[-1]
     margin = min(MARGIN, layout.map_height)
     saliency = with_margin(resized(saliency, (layout.map_height, layout.map_width)), margin)
     top, left = layout.map_top - margin, layout.map_left - margin
-    picture[top:top + saliency.shape[0], left:left + saliency.shape[1]] = saliency[..., None]
+    luma[top:top + saliency.shape[0], left:left + saliency.shape[1]] = GREYS[saliency]
     return picture
 
 
@@ -142,7 +146,7 @@ class PageWriter:
     files beside the page that hold its video, if that was too large for it.
 
         with PageWriter("results/000.html", "a.mp4", source) as page:   # where the frames come from: see `video_writer`
-            page.write(frame, saliency, time)   # BGR uint8 (H, W, 3) and uint8 (h, w), of any size; seconds
+            page.write(frame, saliency, time)   # as `to_planes` takes it, and uint8 (h, w), of any size; seconds
     """
 
     def __init__(self, path, title, source, sound=False, tiles=None):
@@ -157,18 +161,19 @@ class PageWriter:
     def write(self, frame, saliency, time):
         """Adds a frame with its map, shown from `time` on."""
         if not self.times:
-            self.layout = arrange(frame.shape, saliency.shape)
+            self.layout = arrange(size_of(frame), saliency.shape)
             size = self.layout.height, self.layout.width
             writer = video_writer(self.video, size, self.source, "page", self.sound)
             self.encode = self.stack.enter_context(writer)
-        self.encode(compose(frame, saliency, self.layout), time)
+        picture = to_planes(frame, (self.layout.frame_rows, self.layout.width))
+        self.encode(compose(picture, saliency, self.layout), time)
         self.times.append(round(float(time), 5))
         self.extents += share_codes(extent(saliency))
         if len(self.times) * math.prod(self.tiles) <= MOST_SHARES:
             self.shares += share_codes(region_shares(saliency, *self.tiles))
         if (count := len(self.times)) & (count - 1) == 0:  # 1, 2, 4, ...: the last is in the second half
-            _, poster = cv2.imencode(".jpg", overlay(frame, saliency, POSTER_SIZE), [cv2.IMWRITE_JPEG_QUALITY, 80])
-            self.poster = base64_text(poster)
+            poster = overlay(picture.to_ndarray(format="bgr24"), saliency, POSTER_SIZE)
+            self.poster = base64_text(cv2.imencode(".jpg", poster, [cv2.IMWRITE_JPEG_QUALITY, 80])[1])
 
     def __exit__(self, failure, *details):
         try:

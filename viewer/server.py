@@ -11,12 +11,17 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 
 from errors import InputError
-from video.resize import limit_rows
+from video.planes import even_size, size_of
 from viewer.page import arrange, compose, live_page
 
 MAX_ROWS = 720      # of a frame
 MAX_WAIT = 20       # seconds that a request waits for a picture
-JPEG_QUALITY = 88
+JPEG = cv2.IMWRITE_JPEG_QUALITY, 88
+
+
+def shown_size(frame):
+    """(height, width) at which a frame is shown."""
+    return even_size(*size_of(frame), MAX_ROWS)
 
 
 class LivePage:
@@ -47,8 +52,8 @@ class LivePage:
         self.server.server_close()
 
     def show(self, frame, saliency, state):
-        """Shows a frame, BGR uint8 (H, W, 3), and its map, uint8 (h, w), with `state`, a line of text. The sizes must
-        stay the same."""
+        """Shows a frame, as `video.planes.to_planes` takes it, and its map, uint8 (h, w), with `state`, a line of text.
+        The sizes must stay the same."""
         with self.changed:
             self.number, self.latest = self.number + 1, (frame, saliency, state)
             self.changed.notify_all()
@@ -58,7 +63,7 @@ class LivePage:
         if not self.wait_beyond(0):
             return None
         frame, saliency, _ = self.latest
-        return live_page(self.title, arrange(limit_rows(frame, MAX_ROWS).shape, saliency.shape)).encode()
+        return live_page(self.title, arrange(shown_size(frame), saliency.shape)).encode()
 
     def picture(self, after):
         """(number, state, JPEG bytes) of the newest picture, once its number is above `after`; None if no such picture
@@ -69,9 +74,8 @@ class LivePage:
             with self.changed:
                 number, (frame, saliency, state) = self.number, self.latest
             if self.encoded[0] != number:
-                frame = limit_rows(frame, MAX_ROWS)
-                picture = compose(frame, saliency, arrange(frame.shape, saliency.shape))
-                jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+                picture = compose(frame, saliency, arrange(shown_size(frame), saliency.shape))
+                jpeg = cv2.imencode(".jpg", picture.to_ndarray(format="bgr24"), JPEG)[1].tobytes()
                 self.encoded = number, state, jpeg
             return self.encoded
 
