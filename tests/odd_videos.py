@@ -1,5 +1,7 @@
 """Odd but healthy video files, and damaged ones, that tests write for themselves."""
 
+import os
+from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -22,11 +24,25 @@ def turning(count, picture, step=2):
     return [np.roll(picture, step * k, axis=1) for k in range(count)]
 
 
+@contextmanager
+def same_scheduling():
+    """SVT-AV1, where it runs as root, gives its caller's thread the real-time class FIFO with the highest priority, and
+    so to all processes that the tests start later: they would stall the machine."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
 def write(path, frames, codec="libx264", rate=24, pixels="yuv420p", times=None, seconds_of_sound=0.0, **options):
     """A video file. times: of the frames, in thousandths of a second; options: of the encoder, or of the container if
     their name begins with `container_`."""
     of_container = {name.removeprefix("container_"): value for name, value in options.items() if "container_" in name}
-    with av.open(str(path), "w", options=of_container) as container:
+    with same_scheduling(), av.open(str(path), "w", options=of_container) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels

@@ -87,8 +87,10 @@ def test_healthy_files_of_many_kinds(tmp_path, name, options):
     """Without a stored frame count, with longer sound, odd names, alpha, 10 bit, interlaced: every third frame."""
     if options.get("codec") in ("libaom-av1",) and "libaom-av1" not in av.codecs_available:
         options = {**options, "codec": "libsvtav1"}
+    scheduling = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
     write(tmp_path / name, FRAMES[:30], **options)
     video, frames = read(tmp_path / name)
+    assert scheduling is None or os.sched_getscheduler(0) == scheduling
     assert video.indices == list(range(0, 30, 3)) and video.reader.problem == ""
     assert video.times == pytest.approx(np.arange(0, 30, 3) / 24, abs=1e-3)
     assert video.end == pytest.approx(30 / 24, abs=0.05)
