@@ -109,6 +109,7 @@ def end_job(scripts):
 def run_script(path, arguments, folder, environment, *streams):
     """What the forked process does: it runs the script as a shell does, in a session of its own."""
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # for its own processes: the platform's, and not this one's
     for name, module in list(sys.modules.items()):  # a fresh process has imported nothing of the project
         if str(getattr(module, "__file__", None)).startswith(f"{ROOT}{os.sep}"):
             del sys.modules[name]
