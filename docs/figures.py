@@ -114,9 +114,10 @@ def draw_pipeline(frames, saliency, model):
 def draw_seam(frames, published):
     """Writes seam.png: for the authors' model and for ours the two maps of `pair_of_maps` and their difference, all
     with the seam in the middle."""
+    ours = load_model("models/SST_Sal.pth", torch.device("cpu"))
     models = {"authors' weights, released": load_model(published, torch.device("cpu"), "released"),
               "authors' weights, released_wrap": load_model(published, torch.device("cpu"), "released_wrap"),
-              "ours, exact": load_model("models/SST_Sal.pth", torch.device("cpu"))}
+              f"ours, {ours.geometry}": ours}
     inputs = np.stack(list(model_inputs(frames, config.resolution, computed_colours(config, torch.device("cpu")))))
     figure = Figure(figsize=(10, 6.2), dpi=100, facecolor=PAPER)
     grid = figure.subplots(len(models), 3, squeeze=False)

@@ -22,6 +22,7 @@ from video.decode import SAMPLES_PER_SECOND, is_video, sampled
 from video.encode import Encoder
 
 PALETTE = tuple(vars(PAINT).values())
+RATES = (5, 6, 7.5, 10, 12, 15, 24, 25, 30, 60)  # frames a second of the files that clips stand for
 
 
 def patch(rng, still):
@@ -107,11 +108,13 @@ def shot(rng, stills, videos, times, height):
     """Yields the frames, (height, 2 height, 3) uint8, at `times` seconds, of one camera that moves through one still or
     through a running video, with things pasted on. A video begins at a random frame and runs at its own speed or twice
     as fast; at its end it stands still."""
+    times = times - times[0]
     if videos and (not stills or rng.random() < 0.5):
         video = videos[rng.integers(len(videos))]
         pace = int(rng.integers(1, 3))
         start = int(rng.integers(max(1, len(video) - pace * len(times) + 1)))
-        scenes = [np.float32(video[min(start + pace * k, len(video) - 1)]) / 255 for k in range(len(times))]
+        indices = start + pace * np.rint(SAMPLES_PER_SECOND * times).astype(int)
+        scenes = [np.float32(video[min(index, len(video) - 1)]) / 255 for index in indices]
     else:
         scenes = [stills[rng.integers(len(stills))]] * len(times)
     tripod, upright, tilt = rng.random() < 0.35, rng.random(), rng.uniform(-1, 1, 3)
@@ -128,14 +131,14 @@ def shot(rng, stills, videos, times, height):
     advance = 0.12 * rng.standard_normal() if rng.random() < 0.5 else 0.0
     if tripod:
         speed = shake = advance = 0.0
-    cameras = camera_path(rng, times - times[0], start, axis, speed, shake)
+    cameras = camera_path(rng, times, start, axis, speed, shake)
     towards = near_equator(rng, rng.uniform(-np.pi, np.pi, 1), np.radians(10))[0]
     stickers = [Sticker(rng, stills or scenes[:1]) for _ in range(rng.choice([0, 1, 2, 3, 4, 6]))]
     grade = Grade(rng)
     lens = 0.5 * rng.standard_normal() if rng.random() < 0.6 else 0.0  # makes one side larger, the other one smaller
 
     view = directions(height, 2 * height)
-    for scene, camera, time in zip(scenes, cameras, times - times[0]):
+    for scene, camera, time in zip(scenes, cameras, times):
         beta = np.tanh(lens + advance * (time + 0.5))
         frame = look_up(scene, dolly(view @ camera.astype(np.float32), towards, -beta))
         for sticker in stickers:
@@ -143,14 +146,23 @@ def shot(rng, stills, videos, times, height):
         yield grade(frame, time)
 
 
-def recorded(rng, frames):
-    """Yields the frames, BGR uint8 of one even size, as a camera's file holds them: with the sensor's noise, encoded
-    with H.264 in a random quality and decoded. Both leave traces in the flow, above all of a camera at rest."""
-    noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 33)), io.BytesIO()
+def source_times(rng, frames):
+    """When the frames of a clip were taken, seconds: (frames,). They are sampled 8 times a second from a file with one
+    of RATES, so their steps vary, and a frame of a slow file comes again."""
+    rate = rng.choice(RATES)
+    return np.floor(np.arange(frames) / SAMPLES_PER_SECOND * rate + rng.random()) / rate
+
+
+def recorded(rng, frames, times):
+    """Yields the frames, BGR uint8 of one even size, taken at `times` seconds, as a camera's file holds them: with the
+    sensor's noise, encoded with H.264 in a random quality and decoded. Both leave traces in the flow, above all of a
+    camera at rest."""
+    noise, quality, file = max(0.0, rng.uniform(-3, 6)), int(rng.integers(15, 38)), io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         encoder = Encoder(container, frames[0].shape[:2], SAMPLES_PER_SECOND, crf=str(quality), bf="3", threads="1")
-        for number, frame in enumerate(frames):
-            noisy = frame + noise * rng.standard_normal(frame.shape, np.float32)
+        for number, (frame, is_new) in enumerate(zip(frames, np.diff(times, prepend=-1) > 0)):
+            if is_new:  # a frame that comes again has the same noise
+                noisy = frame + noise * rng.standard_normal(frame.shape, np.float32)
             encoder.write(np.clip(noisy + 0.5, 0, 255).astype(np.uint8), number / SAMPLES_PER_SECOND)
         encoder.finish(len(frames) / SAMPLES_PER_SECOND)
     file.seek(0)
@@ -161,13 +173,13 @@ def recorded(rng, frames):
 
 def write_clip(folder, name, stills, videos, rng, frames, height):
     """Writes frames/NAME/NAME_0000.png, ..., 8 frames a second. One clip in five has a cut."""
-    times = np.arange(frames) / 8
+    times = source_times(rng, frames)
     cut = int(rng.integers(3, frames - 3)) if frames > 7 and rng.random() < 0.2 else frames
     partial_folder = folder / "frames" / f".{name}.partial"
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     shots = chain(*(shot(rng, stills, videos, part, height) for part in (times[:cut], times[cut:]) if len(part)))
-    for number, frame in enumerate(recorded(rng, list(shots))):
+    for number, frame in enumerate(recorded(rng, list(shots), times)):
         write_image(partial_folder / f"{name}_{number:04d}.png", frame)
     partial_folder.rename(folder / "frames" / name)
 

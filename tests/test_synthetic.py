@@ -1,5 +1,8 @@
 """What the project renders: pictures of a sphere, scenes, observers of a synthetic data set, material from stills."""
 
+import contextlib
+
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,7 +45,7 @@ def test_quarter_turn_about_the_vertical_takes_x_to_y():
     np.testing.assert_allclose(rotation(UP, np.pi / 2) @ (1, 0, 0), (0, 1, 0), atol=1e-15)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(-40, 40))
 def test_turning_by_whole_columns_rolls_the_image(columns):
     image = np.random.default_rng(0).random((13, 26, 3), np.float32)
@@ -69,7 +72,6 @@ def test_looking_up_beyond_a_pole_reads_the_row_half_a_turn_away():
     assert pole[0, 0] == pytest.approx(0.5, abs=0.02)
 
 
-@settings(deadline=None)
 @given(st.floats(-90, 90), st.floats(-180, 180), st.floats(1, 60), st.sampled_from([(9, 14), (31, 62), (40, 54)]))
 def test_the_box_of_a_cap_holds_all_its_pixels(lat, lon, radius, size):
     rows, columns = cap_pixels(unit(lat, lon), np.radians(radius), *size)
@@ -266,9 +268,27 @@ def test_recording_leaves_noise_and_traces_of_compression():
     frames = [np.stack([5 * x, 10 * y, 5 * x], -1).astype(np.uint8)] * 5
     errors = []
     for seed in range(12):
-        film = list(material.recorded(np.random.default_rng(seed), frames))
+        film = list(material.recorded(np.random.default_rng(seed), frames, np.arange(5) / 8))
         assert len(film) == 5 and film[0].shape == (24, 48, 3)
-        again = list(material.recorded(np.random.default_rng(seed), frames))
+        again = list(material.recorded(np.random.default_rng(seed), frames, np.arange(5) / 8))
         assert np.array_equal(film, again), "the same seed, the same film"
         errors.append(np.sqrt(np.mean((np.float64(film) - frames) ** 2)))
     assert 1 < min(errors) < max(errors) - 1 < 12, "some films are poorer than others, and none is another picture"
+
+
+def test_frames_of_slow_files_come_again_and_those_of_fast_ones_do_not():
+    rng = np.random.default_rng(1)
+    steps = [np.diff(material.source_times(rng, 20)) for _ in range(40)]
+    assert all(abs(step.sum() - 19 / 8) < 0.2 and step.min() >= 0 for step in steps)
+    assert 4 < sum((step == 0).any() for step in steps) < 24
+    assert any(np.ptp(step) > 0 and step.min() > 0 for step in steps), "a file of 30 a second has steps of 3 and 4"
+
+
+def test_a_frame_that_comes_again_has_the_same_noise(monkeypatch):
+    seen = []
+    monkeypatch.setattr(material.Encoder, "write", lambda _, frame, time: seen.append(frame))
+    monkeypatch.setattr(material.Encoder, "finish", lambda *_: None)
+    rng = np.random.default_rng(0)
+    with contextlib.suppress(av.error.InvalidDataError):  # nothing was encoded
+        list(material.recorded(rng, [np.full((8, 16, 3), 99, np.uint8)] * 4, np.float64([0, 0, 0.2, 0.2])))
+    assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[2], seen[3]) and (seen[1] != seen[2]).any()

@@ -58,15 +58,16 @@ def mirror(clip):
 
 
 def augment(clips, targets, keys, random_yaw, random_mirror):
-    """Turns and mirrors each clip with its target. The draw of a clip depends only on its key, a tuple of ints, so it
-    is the same in every batch, process or resumed run.
+    """Turns and mirrors each clip with its target. A turn is by an even number of columns, since a model's map has one
+    value for two columns. The draw of a clip depends only on its key, a tuple of ints, so it is the same in every
+    batch, process or resumed run.
 
     clips (B, T, 3 or 6, H, W): BGR frame and BGR flow, floats in [0, 1]; targets (B, T, H, W). Returns both.
     """
     pairs = []
     for clip, target, key in zip(clips, targets, keys):
         generator = np.random.default_rng(key)
-        shift, flip = int(generator.integers(clip.shape[-1])), bool(generator.integers(2))
+        shift, flip = 2 * int(generator.integers(clip.shape[-1] // 2)), bool(generator.integers(2))
         if random_yaw:
             clip, target = clip.roll(shift, dims=-1), target.roll(shift, dims=-1)
         if random_mirror and flip:
