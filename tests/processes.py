@@ -110,8 +110,9 @@ def run_script(path, arguments, folder, environment, *streams):
     """What the forked process does: it runs the script as a shell does, in a session of its own."""
     os.setsid()
     multiprocessing.set_start_method(None, force=True)  # for its own processes: the platform's, and not this one's
+    ours = {path.stem for folder in (ROOT, HERE) for path in folder.iterdir()}
     for name, module in list(sys.modules.items()):  # a fresh process has imported nothing of the project
-        if str(getattr(module, "__file__", None)).startswith(f"{ROOT}{os.sep}"):
+        if name.partition(".")[0] in ours and Path(getattr(module, "__file__", None) or "none").is_relative_to(ROOT):
             del sys.modules[name]
     os.chdir(folder)
     os.environ.clear()
