@@ -84,14 +84,21 @@ def finished_windows(done, sequence_length, overlap):
     return sequence_length + (done - sequence_length) // stride * stride
 
 
+def next_maps(model, frames, state):
+    """(maps (B, H, W), in (-1, 1), state) of frames (B, H, W, C), uint8. state: that of the frames before; None at the
+    beginning."""
+    saliency, state = model.step(as_batch(frames), state)
+    return saliency[:, 0], state
+
+
 @Captured
 def maps_of_clips(model, clips):
     """Maps (B, T, H, W), in (-1, 1), of clips (B, T, H, W, C), uint8, from an empty state. The model runs step by step,
     so that a clip is never whole in float32, which would be 40 MB."""
     state, maps = None, []
     for frames in clips.unbind(dim=1):
-        saliency, state = model.step(as_batch(frames), state)
-        maps.append(saliency[:, 0])
+        found, state = next_maps(model, frames, state)
+        maps.append(found)
     return torch.stack(maps, dim=1)
 
 
@@ -99,6 +106,15 @@ def maps_of_clips(model, clips):
 def predict_clips(model, clips, device):
     """Maps of clips of one length, lists of inputs: float32 (B, T, H, W), in (-1, 1), NumPy."""
     return maps_of_clips(model, upload(torch.from_numpy(np.stack(clips)), device)).cpu().numpy()
+
+
+@torch.inference_mode()
+def predict_one_by_one(model, clip):
+    """Yields the maps of a clip on a CPU, float32 (H, W), each as soon as it is known: a frame waits for it."""
+    state = None
+    for frame in clip:
+        (saliency,), state = next_maps(model, torch.from_numpy(frame)[None], state)
+        yield saliency.numpy()
 
 
 def substitute(clip, first, kept, is_wanted):
@@ -119,10 +135,13 @@ def window_maps(windows, model, device, is_wanted=lambda first, stop: True):
     while group := list(islice(windows, WINDOWS_AT_ONCE.get(device.type, 1))):
         substitutes = [substitute(*window, is_wanted) for window in group]
         clips = [clip for (clip, _, _), other in zip(group, substitutes) if not other]
-        predicted = iter(predict_clips(model, clips, device) if clips else ())
+        if device.type == "cpu":
+            predicted = (predict_one_by_one(model, clip) for clip in clips)
+        else:
+            predicted = iter(predict_clips(model, clips, device) if clips else ())
         for (clip, first, kept), other in zip(group, substitutes):
             maps = other * len(clip) or next(predicted)
-            yield from ((position, maps[position - first]) for position in range(kept, first + len(clip)))
+            yield from zip(range(kept, first + len(clip)), islice(maps, kept - first, None))
 
 
 class SteppedWindows:
