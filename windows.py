@@ -91,15 +91,19 @@ def next_maps(model, frames, state):
     return saliency[:, 0], state
 
 
+def maps_in_turn(model, steps):
+    """Yields the maps of each of `steps`, frames as `next_maps` takes them, from an empty state. The model runs step by
+    step, so that a clip is never whole in float32, which would be 40 MB."""
+    state = None
+    for frames in steps:
+        maps, state = next_maps(model, frames, state)
+        yield maps
+
+
 @Captured
 def maps_of_clips(model, clips):
-    """Maps (B, T, H, W), in (-1, 1), of clips (B, T, H, W, C), uint8, from an empty state. The model runs step by step,
-    so that a clip is never whole in float32, which would be 40 MB."""
-    state, maps = None, []
-    for frames in clips.unbind(dim=1):
-        found, state = next_maps(model, frames, state)
-        maps.append(found)
-    return torch.stack(maps, dim=1)
+    """Maps (B, T, H, W), in (-1, 1), of clips (B, T, H, W, C), uint8."""
+    return torch.stack(list(maps_in_turn(model, clips.unbind(dim=1))), dim=1)
 
 
 @torch.inference_mode()
@@ -111,9 +115,7 @@ def predict_clips(model, clips, device):
 @torch.inference_mode()
 def predict_one_by_one(model, clip):
     """Yields the maps of a clip on a CPU, float32 (H, W), each as soon as it is known: a frame waits for it."""
-    state = None
-    for frame in clip:
-        (saliency,), state = next_maps(model, torch.from_numpy(frame)[None], state)
+    for (saliency,) in maps_in_turn(model, (torch.from_numpy(frame)[None] for frame in clip)):
         yield saliency.numpy()
 
 

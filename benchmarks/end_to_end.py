@@ -47,7 +47,6 @@ from video.sources import list_frame_folders
 from windows import split_windows
 
 ROOT = Path(__file__).resolve().parent.parent
-AGAIN = 20  # steps of the network that are timed alone
 NETWORK, BEGIN, PROFILE = "network", "beginning", "sampled frames:"
 STAGES = {
     DECODING: ["video.decode:decoded"],
@@ -156,18 +155,13 @@ def print_profile(clips, model, results):
     """Runs inference.py on the video in a folder, and prints what its stages cost as Markdown."""
     imports, calls = time.process_time(), {"number": 0}
     stages = Stages(STAGES)
-    next_maps = windows.next_maps
+    predict_one_by_one = windows.predict_one_by_one
 
     def remember_and_predict(*arguments):
         calls.update(number=calls["number"] + 1, last=arguments)
-        return next_maps(*arguments)
+        return predict_one_by_one(*arguments)
 
-    @torch.inference_mode()
-    def predict_again():
-        for _ in range(AGAIN):
-            next_maps(*calls["last"])
-
-    windows.next_maps = remember_and_predict
+    windows.predict_one_by_one = remember_and_predict
     inference.main([f"--videos_folder={clips}", f"--inference_model={model}", f"--results_dir={results}"])
     stages.stop()
     peak, path = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, list_videos(clips)[0]
@@ -175,7 +169,7 @@ def print_profile(clips, model, results):
     begin, measuring = imports + stages.cpu.pop(BEGIN), stages.cpu.pop(MEASURING)
     per_frame = {stage: 1000 * cpu / count for stage, cpu in stages.cpu.items()}
     alone = {DECODING: cpu_seconds(deque, VideoReader(path, probe(path)).pictures(), 0),
-             NETWORK: calls["number"] / AGAIN * cpu_seconds(predict_again)}
+             NETWORK: calls["number"] * cpu_seconds(list, predict_one_by_one(*calls["last"]))}
     print(f"{PROFILE} {count}\n\n| stage | CPU, ms a sampled frame | waiting, ms | alone, CPU ms |\n"
           "|---|---|---|---|")
     for stage, cpu in sorted(per_frame.items(), key=lambda item: -item[1]):

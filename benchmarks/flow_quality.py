@@ -24,7 +24,7 @@ from benchmarks import report
 from errors import run
 from files import list_images
 from flow.colours import flow_to_colour
-from flow.dis import dis_flow, gated_dis_flow
+from flow.dis import METHODS
 from metrics import cc
 from model import load_model
 from prediction import predict_frames, predictor_of
@@ -37,7 +37,6 @@ from video.encode import write_video
 from video.pipeline import serial_opencv
 from video.resize import limit_rows
 
-METHODS = {"dis": dis_flow, "dis_gated": gated_dis_flow}
 ROWS = 512, 384
 NOISE = 2.0         # standard deviation, grey levels
 VIDEO_FRAMES = 40   # of a video, at most

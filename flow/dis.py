@@ -72,12 +72,15 @@ def gated_dis_flow(pair):
     return cv2.multiply(flow[within], cv2.merge((gate[within],) * 2))
 
 
+METHODS = {"dis": dis_flow, "dis_gated": gated_dis_flow}
+
+
 class DisFlows:
     """Flow by DIS: called with an iterable of pairs, it yields the flow of each. One pair per core is faster than
     OpenCV's own threads, which share a pair among the cores."""
 
     def __init__(self, of_pair):
-        """of_pair: `dis_flow` or `gated_dis_flow`."""
+        """of_pair: one of METHODS."""
         self.of_pair = of_pair
 
     def __call__(self, pairs):

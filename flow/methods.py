@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flow.colours import flow_to_colour
-from flow.dis import DisFlows, dis_flow, gated_dis_flow
+from flow.dis import METHODS, DisFlows
 from flow.raft import load_raft, torchvision_weights
 from video.pipeline import in_order
 from video.resize import limit_rows
@@ -48,8 +48,7 @@ def load_flows(settings, device):
     no other method replaces it then.
     """
     method = choose_method(settings.method, device)
-    of_pair = {"dis": dis_flow, "dis_gated": gated_dis_flow}.get(method)
-    return DisFlows(of_pair) if of_pair else load_raft(method, settings.weights, device)
+    return DisFlows(METHODS[method]) if method in METHODS else load_raft(method, settings.weights, device)
 
 
 def flow_images(frames, flows, rows):

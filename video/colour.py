@@ -11,10 +11,10 @@ from functools import cache
 import cv2
 import numpy as np
 
-from video.planes import are_planes
+from video.planes import BT709, are_planes
 
 PQ, HLG = 16, 18            # FFmpeg's numbers for the transfer functions
-BT709, BT2020 = 1, 9        # FFmpeg's numbers for primaries and matrices
+BT2020 = 9                  # FFmpeg's number for these primaries and this matrix, as `BT709`
 STRIP = 8                   # rows that are converted at a time: they fit a core's cache
 PEAK = 1000                 # nits of the brightest highlight of HLG
 OUTSIDE = 0.01              # share of a picture's pixels whose colours BT.709 need not have: they are clipped
