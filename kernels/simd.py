@@ -64,7 +64,10 @@ inlined = njit(forceinline=True, **OPTIONS)
 
 
 def has_avx512():
-    """Whether this processor has AVX-512: 32 registers that hold a whole vector each. False where LLVM cannot tell."""
+    """Whether numba compiles for AVX-512: 32 registers that hold a whole vector each. False where LLVM cannot tell what
+    the processor has."""
+    if numba.config.CPU_FEATURES is not None:  # NUMBA_CPU_FEATURES: empty for what NUMBA_CPU_NAME has
+        return "+avx512f" in numba.config.CPU_FEATURES
     try:
         return binding.get_host_cpu_features().get("avx512f", False)
     except RuntimeError:

@@ -1,5 +1,6 @@
 """The matrix products of the CPU's kernels against float64."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from kernels.gemm import (
     pack,
     padded,
 )
-from kernels.simd import inlined
+from kernels.simd import has_avx512, inlined
 
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)
 
@@ -50,6 +51,12 @@ def check(sizes, exponent=0, seed=0):
     for count in (1, 2):
         add_transposed_product(left, right, total)
         assert np.all(np.abs(total[:rows, :columns] - count * exact) <= count * limit)
+
+
+@pytest.mark.parametrize(("features", "expected"), [("", False), ("+avx2,+fma", False), ("+avx2,+avx512f", True)])
+def test_blocks_follow_what_numba_is_told_to_compile_for(features, expected, monkeypatch):
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", features)
+    assert has_avx512() is expected
 
 
 @pytest.mark.parametrize("adding", [False, True])
