@@ -50,6 +50,7 @@ from provenance import check_outputs, claimed
 from results import check_results, read_record, write_record
 from settings import configure, merged, settings, tiles_of
 from video.extraction import clear_unfinished, extract_frames
+from video.memory import share_one_heap
 from video.unused import unused_files
 from viewer.index import write_index
 from viewer.page import linked_files
@@ -176,6 +177,7 @@ def predict_videos(model, device, direct, description):
 
 def main(argv):
     configure(config, argv)
+    share_one_heap()
     device = join_process_group(config.device)
     model = load_fitting_model(config.inference_model, device, config.geometry, config.of_available)
     check_folders()

@@ -21,6 +21,7 @@ from spherical_conv import compile_kernels
 from video.catalogue import assign_ids, read_catalogue
 from video.decode import list_videos
 from video.extraction import folders_of_others, is_finished
+from video.memory import hand_back
 from video.pipeline import read_ahead, write_behind
 from video.planes import even_size, to_planes
 from video.sources import VideoFile, list_frame_folders
@@ -251,6 +252,8 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
             if not problems:
                 write(picture, levels, results.source.times[position])
             progress(1)
+            if position % (length // 2) == 0:
+                hand_back()
         if problems:
             raise InputError("\n".join(dict.fromkeys(problems)))
     results.finish()
