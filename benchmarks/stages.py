@@ -64,9 +64,15 @@ class Stages:
             owner = getattr(owner, each)
         function = getattr(owner, attribute)
         measured = self.measured(stage, function)
-        for user in [owner] if owners else list(sys.modules.values()):  # a module that imported the function has it too
-            for bound in [bound for bound, value in list(vars(user).items()) if value is function]:
-                setattr(user, bound, measured)
+        if owners:
+            setattr(owner, attribute, measured)
+            return
+        for user in list(sys.modules.values()):  # a module that imported the function has it too, maybe in a table
+            for bound, value in list(vars(user).items()):
+                if value is function:
+                    setattr(user, bound, measured)
+                elif type(value) is dict:
+                    value.update({key: measured for key, entry in list(value.items()) if entry is function})
 
     def measured(self, stage, function):
         @wraps(function)

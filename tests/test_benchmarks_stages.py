@@ -22,7 +22,7 @@ def test_each_stage_gets_its_own_time_and_all_of_it_is_found(monkeypatch):
     module = types.ModuleType("toy")
     module.inner = lambda: compute(0.05)
     user = types.ModuleType("user_of_toy")
-    user.inner = module.inner   # as "from toy import inner" binds it
+    user.inner, user.table = module.inner, {"name": module.inner}   # as "from toy import inner" binds it
 
     class Tool:
         def outer(self):
@@ -40,6 +40,7 @@ def test_each_stage_gets_its_own_time_and_all_of_it_is_found(monkeypatch):
     Tool().outer()
     compute(0.05)
     stages.stop()
+    assert user.table["name"] is user.inner is module.inner
     assert stages.cpu["inner"] == pytest.approx(0.05, abs=0.02)
     assert 0.1 - 0.02 < stages.cpu["outer"] < 0.2 + 0.03     # the thread may have ended before it was seen
     assert stages.cpu[REST] >= 0.04
