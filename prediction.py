@@ -252,7 +252,7 @@ def predict_and_show(results, predictor, colours, writers, rows, progress):
             if not problems:
                 write(picture, levels, results.source.times[position])
             progress(1)
-            if position % (length // 2) == 0:
+            if position % length == 0:
                 hand_back()
         if problems:
             raise InputError("\n".join(dict.fromkeys(problems)))

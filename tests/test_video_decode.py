@@ -1,4 +1,5 @@
 import os
+import sys
 from fractions import Fraction
 
 import av
@@ -12,11 +13,12 @@ from odd_videos import opencv_frames, remux, scene, turning, write
 
 from errors import InputError
 from files import list_images, read_image
-from video.colour import to_bgr
+from video.colour import shows_planes, to_bgr
 from video.containers import declarations, tear
 from video.decode import VideoInfo, VideoReader, list_videos, probe, rate_of, sampled
 from video.encode import write_video
-from video.projection import Layout
+from video.planes import to_planes
+from video.projection import Layout, declared_layout
 from video.sources import VideoFile
 from video.stereo import apparent_layout
 
@@ -63,6 +65,18 @@ def test_frames_are_bit_for_bit_those_of_opencv(tmp_path, name, options):
     reader = VideoReader(tmp_path / name, probe(tmp_path / name))
     ours = [to_bgr(picture) for _, _, picture in reader.pictures()]
     np.testing.assert_array_equal(ours, opencv_frames(tmp_path / name))
+
+
+def test_nothing_keeps_a_picture_that_was_converted(tmp_path):
+    """A picture that holds itself waits for the garbage collector: 500 MB of them did."""
+    write_video(tmp_path / "a.mp4", noise_frames(3, 32, 64, 0), 8)
+    with av.open(tmp_path / "a.mp4") as container:
+        picture = next(container.decode(video=0))
+    before = sys.getrefcount(picture)
+    for read in (to_bgr, shows_planes, lambda picture: to_planes(picture, (32, 64)),
+                 lambda picture: declared_layout(picture, declarations(tmp_path / "a.mp4"))):
+        read(picture)
+        assert sys.getrefcount(picture) == before
 
 
 def test_frames_of_real_clips_are_those_of_opencv(shared):

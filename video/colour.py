@@ -10,6 +10,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 from video.planes import BT709, are_planes
 
@@ -66,7 +67,8 @@ def linear_light(transfer):
 
 def side_data(picture, kind):
     """The numbers of a picture's side data, int32, or None; kind: FFmpeg's name, such as "SPHERICAL"."""
-    return next((np.frombuffer(bytes(data), np.int32) for data in picture.side_data if data.type.name == kind), None)
+    found = SideDataContainer(picture)  # picture.side_data would hold the picture, and the picture that: for long
+    return next((np.frombuffer(bytes(data), np.int32) for data in found if data.type.name == kind), None)
 
 
 def upright(frame, picture):
