@@ -58,7 +58,8 @@ class OverlayWriter:
         seconds."""
         if self.encode is None:
             self.size = even_size(*size_of(frame), self.max_height)
-            self.encode = self.stack.enter_context(video_writer(self.path, self.size, self.source, sound=self.sound))
+            writer = video_writer(self.path, self.size, self.source, "overlay", self.sound)
+            self.encode = self.stack.enter_context(writer)
         self.encode(overlay_in_planes(frame, saliency, self.size), time)
 
     def __exit__(self, *failure):
