@@ -25,15 +25,19 @@ sys.path.insert(0, str(ROOT))
 from errors import run  # noqa: E402
 from files import list_folders, list_images, read_image, replacing, write_image, write_text  # noqa: E402
 from model import load_model, save_model  # noqa: E402
+from models import distillation  # noqa: E402
+from video import image_cache  # noqa: E402
 from video.decode import list_videos  # noqa: E402
 
 CLIPS, FINE_CLIPS = 1360, 540  # rendered; of them and the videos, for the stages at full size
+DISTILLED_CLIPS = 206          # rendered ones that the model with flow is trained on, beside the videos
 FRAMES = 20                    # of a clip: one window, which teacher and student begin from an empty state
-SMALL, MIDDLE, FULL = (60, 80), (120, 160), (240, 320)
+ROWS = 256                     # of rendered frames
+SMALL, MIDDLE, FULL = (60, 80), (120, 160), (240, 320)   # (height, width) of frames as the models take them
 
 
 class Stage(NamedTuple):
-    """One run of train.py."""
+    """One run of train.py, for the model without flow; models/distillation.py makes the other."""
 
     name: str
     size: tuple                 # (height, width) of frames and maps
@@ -49,15 +53,9 @@ class Stage(NamedTuple):
 # A map depends on a pixel's neighbourhood, in pixels, and on its latitude, so small frames teach nearly the same
 # function as large ones at a sixteenth of the cost: training begins there. Seconds are for one clip and one epoch, in
 # November 2026, on one core of an AMD EPYC (Zen 5), or of an Intel Xeon (Sapphire Rapids).
-FIRST = (Stage("a", SMALL, 0.005, "", 2, "constant", 0.02),       # 0.3 s, EPYC
-         Stage("b", MIDDLE, 0.004, "a", validation_split=0.02),   # 1 s, EPYC
-         Stage("c", FULL, 0.002, "b"))                            # 3.5 s, EPYC
-WITH_FLOW = (*FIRST,
-             Stage("e", MIDDLE, 0.003, "c", seed=2),              # 1.4 s, Xeon
-             Stage("f", MIDDLE, 0.003, "e", seed=5),              # 0.9 s, Xeon
-             Stage("g", MIDDLE, 0.003, "f", seed=7),              # 0.8 s, EPYC
-             Stage("h", FULL, 0.002, "g", seed=8))                # 2.7 s, EPYC
-WITHOUT_FLOW = (*FIRST,
+WITHOUT_FLOW = (Stage("a", SMALL, 0.005, "", 2, "constant", 0.02),      # 0.3 s, EPYC
+                Stage("b", MIDDLE, 0.004, "a", validation_split=0.02),  # 1 s, EPYC
+                Stage("c", FULL, 0.002, "b"),                           # 3.5 s, EPYC
                 Stage("d", MIDDLE, 0.004, "c", 2, validation_split=0.02, targets="both"),   # 1.7 s, EPYC, two at a time
                 Stage("i", MIDDLE, 0.003, "d", targets="sharpened"),                        # i to m: 1.1 to 1.5 s, Xeon
                 Stage("j", MIDDLE, 0.004, "i", targets="sharpened", seed=4),
@@ -105,7 +103,7 @@ def call(script, *settings):
 def make_material(stills, videos, folder, scale):
     """Makes frames and flow of rendered clips and of the videos, and the lists of them."""
     call("render.py", "material", stills, videos, folder, f"--clips={max(4, round(scale * CLIPS))}",
-         f"--frames={FRAMES}", "--height=256", "--seed=31")
+         f"--frames={FRAMES}", f"--height={ROWS}", "--seed=31")
     for video in list_videos(videos):
         if not (folder / video.name).exists():
             with replacing(folder / video.name) as partial:
@@ -142,25 +140,34 @@ def mix(folder, targets, size):
                 write_image(target, mixed_map(*maps, *MIXED[targets]))
 
 
-def stage_settings(stage, folder, kind):
-    """What train.py is told in a stage of the model `kind`, "with_flow" or "without_flow"."""
-    start = folder / "models" / f"{kind}_{stage.init_from}.pth"
+def stage_settings(stage, folder):
+    """What train.py is told in a stage of the model without flow."""
+    start = folder / "models" / f"without_flow_{stage.init_from}.pth"
     return [f"--frames_dir={folder / 'frames'}", f"--gt_dir={maps_folder(folder, stage.targets, stage.size)}",
             f"--videos_train_file={folder / ('fine.txt' if stage.size == FULL else 'all.txt')}",
-            f"--of_available={kind == 'with_flow'}", f"--init_from={start if stage.init_from else ''}",
+            "--of_available=False", f"--init_from={start if stage.init_from else ''}",
             f"--resolution={stage.size}", f"--sequence_length={FRAMES}", "--overlap=0", "--skip_frames=0",
             "--loss=proper_cc", "--optimizer=muon", "--clip_grad=10.0", f"--lr={stage.lr}", f"--epochs={stage.epochs}",
             f"--lr_schedule={stage.lr_schedule}", f"--validation_split={stage.validation_split}",
-            f"--seed={stage.seed}", f"--model_name={kind}_{stage.name}", f"--models_dir={folder / 'models'}",
+            f"--seed={stage.seed}", f"--model_name=without_flow_{stage.name}", f"--models_dir={folder / 'models'}",
             f"--runs_data_dir={folder / 'runs'}", f"--cache_dir={folder / 'cache'}"]
 
 
-def train(stage, folder, kind):
+def train(stage, folder):
     """One stage, continued where it was interrupted; passed over when its model is there."""
-    name = f"{kind}_{stage.name}"
+    name = f"without_flow_{stage.name}"
     if not (folder / "models" / f"{name}.pth").exists():
         begun = sorted(folder.glob(f"runs/{name}_*/last.pt"))
-        call("train.py", *([f"--resume={begun[-1]}"] if begun else stage_settings(stage, folder, kind)))
+        call("train.py", *([f"--resume={begun[-1]}"] if begun else stage_settings(stage, folder)))
+
+
+def clips_to_distil(folder, scale):
+    """(frames, flow) of the first rendered clips and of the videos: (T, H, W, 3) uint8 at full size, in files."""
+    passed_over = {f"{number:04d}" for number in range(max(1, round(scale * DISTILLED_CLIPS)), CLIPS)}
+    images = [(list_images(folder / kind / clip.name), cv2.IMREAD_COLOR) for clip in list_folders(folder / "frames")
+              if clip.name not in passed_over for kind in ("frames", "optical_flow")]
+    arrays = [image_cache.open_array(path) for path in image_cache.build(images, FULL, folder / "cache", 2)]
+    return list(zip(arrays[::2], arrays[1::2]))
 
 
 def main(argv):
@@ -171,17 +178,16 @@ def main(argv):
     options = parser.parse_args(argv)
     folder = options.folder
     make_material(options.stills, options.videos, folder, options.scale)
+    clips = clips_to_distil(folder, options.scale)
+    teacher = load_model(options.teacher, "cpu", distillation.GEOMETRY)
+    save_model(distillation.distilled(teacher, clips, folder, options.scale), folder / "SST_Sal.pth", {})
     for size in (SMALL, MIDDLE, FULL):
         teach(folder, options.teacher, "flow", size)
     teach(folder, options.teacher_without_flow, "frames", MIDDLE)
     for targets in MIXED:
         mix(folder, targets, MIDDLE)
-    for stage in WITH_FLOW:
-        train(stage, folder, "with_flow")
     for stage in WITHOUT_FLOW:
-        train(stage, folder, "without_flow")
-    with replacing(folder / "SST_Sal.pth") as partial:
-        shutil.copyfile(folder / "models" / "with_flow_h.pth", partial)
+        train(stage, folder)
     models = [load_model(folder / "models" / f"without_flow_{name}.pth", "cpu") for name in AVERAGED]
     save_model(mean_model(models), folder / "SST_Sal_wo_OF.pth", {})
     print(f"\nthe models are {folder / 'SST_Sal.pth'} and {folder / 'SST_Sal_wo_OF.pth'}")
