@@ -41,8 +41,8 @@ def x264_options(use, fps):
 
 class Encoder:
     """Encodes frames, as `to_planes` takes them, into an open container: H.264, yuv420p, each frame at its own time.
-    The video says by which matrix its colours were made, which players would otherwise guess by the size; of
-    frames that do not say so, only a "page" says it as well.
+    The video says by which matrix its colours were made, which players would otherwise guess by the size; of frames
+    that do not say so, only a "page" says it as well.
 
     size: the video's (height, width), both even. fps: frames a second on average. use: see `x264_options`. options: of
     libx264, in place of those of the use.
