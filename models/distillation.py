@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from devices import unit_interval
 from metrics import cc
 from model import SST_Sal, save_state
 from sphere import solid_angle
@@ -16,6 +17,7 @@ HIDDEN_DIM, GEOMETRY = 36, "released_wrap"  # the teacher's, so that a student c
 WEIGHT_DECAY = 0.1          # without it kernels grow far beyond the teacher's
 LARGEST_GRADIENT = 10.0     # norm
 SMALLEST_VARIANCE = 1e-3    # of targets, to which errors are related
+SEED = 0                    # of the first weights and of the crops
 KEPT_EVERY = 50             # steps after which the state of a stage is written
 
 
@@ -35,7 +37,6 @@ class Stage(NamedTuple):
     lr: float
     values: float   # weight of the maps' own values in the loss, beside their correlation
     phases: tuple
-    seed: int = 0
 
     def steps(self):
         return sum(phase.steps for phase in self.phases)
@@ -60,7 +61,7 @@ STAGES = (
     Stage("b", 0.006, 1, (Phase(2000, 1, 8, SMALL),)),                                                  # 2 minutes
     Stage("c", 0.006, 1, (Phase(800, 2, 8, SMALL), Phase(900, 4, 6, SMALL), Phase(700, 8, 4, SMALL))),  # 15 minutes
     Stage("d", 0.003, 0.2, (Phase(200, 12, 5, SMALL), Phase(750, 20, 4, SMALL))),                       # 23 minutes
-    Stage("e", 0.0022, 0.2, (Phase(1000, 20, 2, LARGE),)))                              # 42 minutes, on two cores
+    Stage("e", 0.0022, 0.2, (Phase(1000, 20, 2, LARGE),)))                              # 44 minutes, on two cores
 
 
 def random_crop(rng, clips, count, size):
@@ -81,7 +82,7 @@ def random_crop(rng, clips, count, size):
 
 def as_input(crops):
     """Crops, (T, H, W, C) uint8 each, as a model takes them: (B, T, C, H, W)."""
-    return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3).float() / 255
+    return unit_interval(torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3))
 
 
 def distance(maps, targets, values):
@@ -104,7 +105,7 @@ def train(student, teacher, clips, stage, state_path):
         first = state["step"]
     with tqdm(total=stage.steps(), initial=first, desc=state_path.stem, unit="step") as bar:
         for step in range(first, stage.steps()):
-            phase, rng = stage.phase_of(step), np.random.default_rng((stage.seed, step))
+            phase, rng = stage.phase_of(step), np.random.default_rng((SEED, step))
             optimizer.param_groups[0]["lr"] = learning_rate("cosine", stage.lr, stage.steps(), step)
             clip = as_input([random_crop(rng, clips, phase.frames, phase.size) for _ in range(phase.crops)])
             with torch.no_grad():
@@ -124,7 +125,7 @@ def train(student, teacher, clips, stage, state_path):
 def distilled(teacher, clips, folder, scale):
     """A student of a teacher, through all stages. clips: see `random_crop`; folder: where the states of the stages
     lie; scale: the share of the steps that is taken, one in each phase at least."""
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     student = SST_Sal(teacher.input_dim, HIDDEN_DIM, GEOMETRY)
     for stage in STAGES:
         phases = tuple(phase._replace(steps=max(1, round(scale * phase.steps))) for phase in stage.phases)

@@ -174,7 +174,7 @@ def main(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("stills", "videos", "teacher", "teacher_without_flow", "folder"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's number of clips")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's clips and steps")
     options = parser.parse_args(argv)
     folder = options.folder
     make_material(options.stills, options.videos, folder, options.scale)
